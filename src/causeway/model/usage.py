@@ -56,5 +56,8 @@ class Usage:
     energy_it_mj: int = 0
     energy_facility_mj: int = 0
     """IT energy times the PUE pinned at the lease."""
+    energy_billable_mj: int = 0
+    """The part of the facility energy that came from meters or counters (Q1, Q2); only this may
+    be billed by the kWh, the rest is an estimate that is shown."""
     carbon_mg: int = 0
     energy_quality: EnergyQuality = EnergyQuality.MODEL
