@@ -1,0 +1,150 @@
+"""Causeway's own format: a tree of the documented fields to a `Submission`.
+
+One job, an array (`array: {count: 100}`) or a DAG (`stages: [...]`, where fields written at the top
+are the stages' defaults). Foreign formats are translated into this tree first, so there is one
+validator. Bounds: 100,000 members of an array, 1,000 stages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from causeway.model.errors import InvalidInput, TooLarge
+from causeway.model.jobs import JobSpec, Member, Submission
+from causeway.spec.fields import Fields, bound, kind_of, name, text, unknown, whole
+from causeway.spec.job import Reader, require_run
+from causeway.spec.units import shown
+
+ARRAY_MAX = 100_000
+STAGES_MAX = 1_000
+
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
+_EMPTY = JobSpec(name="job", run="")
+
+
+def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = False) -> Submission:
+    """Read a whole file's tree."""
+    fields = Fields(tree, "$")
+    title = name(fields.text("name", "job"), "$.name")
+    said = list(notes)
+    array, stages = fields.take("array"), fields.take("stages")
+    if array is not None and stages is not None:
+        raise InvalidInput(
+            "`array` and `stages` cannot be in the same file",
+            where="$.array",
+            hint="submit the array on its own and let a stage depend on it",
+        )
+    reader = Reader(local_paths=local_paths)
+    spec = reader.spec(fields, replace(_EMPTY, name=title))
+    fields.done()
+    if stages is not None:
+        return _dag(stages, spec, reader=reader, notes=said)
+    require_run(spec, "$")
+    if array is not None:
+        return _array(array, spec, said)
+    return Submission(name=title, members=(Member(name=title, spec=spec),), notes=tuple(said))
+
+
+def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
+    indices = _indices(value, notes)
+    members = tuple(
+        Member(name=f"{spec.name}-{i}", spec=replace(spec, name=f"{spec.name}-{i}", array_index=i))
+        for i in indices
+    )
+    return Submission(name=spec.name, members=members, notes=tuple(notes))
+
+
+def _indices(value: object, notes: list[str]) -> Sequence[int]:
+    where = "$.array"
+    if isinstance(value, Mapping):
+        f = Fields(value, where)
+        count = f.whole("count", 0, low=1, high=ARRAY_MAX)
+        if f.has("parallel"):
+            most = f.whole("parallel", 0, low=1, high=ARRAY_MAX)
+            notes.append(_unlimited(most))
+        f.done()
+        if not count:
+            raise InvalidInput("an array needs a count", where="$.array.count", hint="count: 100")
+        return range(count)
+    if isinstance(value, int):
+        return range(whole(value, where, low=1, high=ARRAY_MAX))
+    written, _, most_text = text(value, where, chars_max=4_096).partition("%")
+    if most_text:
+        if not most_text.isdigit() or int(most_text) < 1:
+            raise InvalidInput(f"{shown(most_text)} is not a number after %", where=where)
+        notes.append(_unlimited(int(most_text)))
+    found: dict[int, None] = {}
+    for piece in written.split(","):
+        match = _RANGE.match(piece.strip())
+        if match is None:
+            raise InvalidInput(
+                f"{shown(piece)} is not a range", where=where, hint="e.g. 0-99 or 1,3,5"
+            )
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if last < first or step < 1:
+            raise InvalidInput(f"{shown(piece)} runs backwards", where=where, hint="e.g. 0-99")
+        if (last - first) // step + 1 + len(found) > ARRAY_MAX:
+            raise TooLarge(f"an array has at most {ARRAY_MAX:,} members", where=where)
+        found.update(dict.fromkeys(range(first, last + 1, step)))
+    return list(found)
+
+
+def _unlimited(most: int) -> str:
+    return (
+        f"The array asked to run at most {most} members at once; members are placed as capacity "
+        "and fair share allow, without that limit."
+    )
+
+
+def _dag(value: object, spec: JobSpec, *, reader: Reader, notes: list[str]) -> Submission:
+    where = "$.stages"
+    if not isinstance(value, list) or not value:
+        raise InvalidInput(
+            f"must be a list of stages, not {kind_of(value)}", where=where, hint="- name: ..."
+        )
+    bound(value, where, STAGES_MAX)
+    members: dict[str, Member] = {}
+    for i, item in enumerate(value):
+        f = Fields(item, f"{where}[{i}]")
+        if not f.has("name"):
+            raise InvalidInput("a stage needs a name", where=f.at("name"))
+        title = name(f.text("name"), f.at("name"))
+        if title in members:
+            raise InvalidInput(f"stage {title!r} is there twice", where=f.at("name"))
+        needs = f.texts("needs")
+        stage = reader.spec(f, replace(spec, name=title))
+        f.done()
+        require_run(stage, f.where)
+        members[title] = Member(name=title, spec=stage, needs=needs)
+    for i, member in enumerate(members.values()):
+        for j, need in enumerate(member.needs):
+            if need not in members:
+                raise unknown(need, list(members), f"{where}[{i}].needs[{j}]", what="stage")
+    _refuse_cycle(members)
+    return Submission(name=spec.name, members=tuple(members.values()), notes=tuple(notes))
+
+
+def _refuse_cycle(members: Mapping[str, Member]) -> None:
+    """Take away stages whose needs are met until none is left; what stays holds a cycle."""
+    left = dict(members)
+    while True:
+        ready = [title for title, m in left.items() if not any(n in left for n in m.needs)]
+        if not ready:
+            break
+        for title in ready:
+            del left[title]
+    if not left:
+        return
+    path = [next(iter(left))]
+    while True:
+        step = next(n for n in left[path[-1]].needs if n in left)
+        if step in path:
+            cycle = [*path[path.index(step) :], step]
+            raise InvalidInput(
+                f"the stages wait for each other in a circle: {' needs '.join(cycle)}",
+                where=f"$.stages[{list(members).index(step)}].needs",
+                hint="remove one of these needs",
+            )
+        path.append(step)
