@@ -155,6 +155,8 @@ class StartCommand:
     job: str
     fence: int
     spec: JobSpec
+    tenant: str = ""
+    """Whose job it is; the owner's policy is checked against it at the island too."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     resume: str = ""
     """Checkpoint artefact to start from; empty: from the beginning."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from causeway.model.islands import Inventory
 from causeway.model.jobs import FailureClass, JobSpec
+from causeway.model.usage import EnergyQuality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,10 @@ class Status:
     restarts: int = 0
     cpu_ms: int = 0
     """CPU time of all its processes so far."""
+    energy_mj: int = 0
+    """IT energy of all its processes so far, before PUE."""
+    energy_quality: EnergyQuality = EnergyQuality.MODEL
+    """How the energy was obtained."""
     memory_bytes: int = 0
     started_monotonic_ms: int = 0
     """When its processes started; 0 before."""
