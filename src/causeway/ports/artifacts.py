@@ -42,6 +42,11 @@ class Moved:
     """What really crossed the wire; the rest was already there."""
     seconds: float
 
+    @property
+    def bandwidth_mbit_s(self) -> float:
+        """What crossed the wire over the time it took; 0 when nothing had to."""
+        return self.moved_bytes * 8 / 1e6 / self.seconds if self.seconds > 0 else 0.0
+
 
 class Transfer(Protocol):
     """Moves artefacts between a folder and the centre. Blocking; resumable; verified."""

@@ -1,0 +1,228 @@
+"""The content door: chunks in and out, and manifests that make artefacts of them.
+
+    POST /v1/artifacts/missing           {"chunks": [..]}  -> {"missing": [..]}
+    PUT  /v1/artifacts/chunks/{sha256}   bytes             -> 204
+    GET  /v1/artifacts/chunks/{sha256}                     -> bytes
+    POST /v1/artifacts   {manifest, signature?, job?, fence?, name?, parents?} -> 201 {"id"}
+    GET  /v1/artifacts/{id}                                -> {"artifact", "manifest"}
+
+Who may ask, whose an artefact becomes, whether the signature is its island's, and whether the
+fence is still good is decided by the functions that are passed in; what is decided here is
+whether the content is whole. A body is read only up to its bound. A chunk's name is an
+unguessable digest of its content, and is learnt only from a manifest that the caller may read;
+who has the content itself can find out that it is held.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from causeway.model.artifacts import CHUNK_BYTES, Artifact, Manifest
+from causeway.model.errors import STATUSES, CausewayError, Conflict, InvalidInput, TooLarge
+from causeway.ports.artifacts import ChunkStore
+from causeway.sdk import manifests
+
+Who = TypeVar("Who")
+
+ASKED_MAX = 1000
+ASKED_BYTES_MAX = 128 * 1024
+BODY_BYTES_MAX = manifests.MANIFEST_BYTES_MAX + 64 * 1024
+PARENTS_MAX = 1000
+NAMED_MAX = 10
+"""How many missing chunks an error lists."""
+LOST_CHUNKS_AT = "$.manifest.files"
+"""`where` of the conflict that a pusher answers by sending the missing chunks and trying again."""
+
+_FIELDS = {"manifest", "signature", "job", "fence", "name", "parents"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An artefact whose content is whole, waiting to be recorded."""
+
+    id: str
+    manifest: Manifest
+    raw: bytes
+    """The canonical JSON: what `id` is the digest of, and what was signed."""
+    bytes: int
+    signature: str
+    job: str
+    fence: int
+    name: str
+    parents: tuple[str, ...]
+
+
+def content_routes(
+    *,
+    store: ChunkStore,
+    authorise: Callable[[Request], Awaitable[Who]],
+    record: Callable[[Who, Upload], Awaitable[str]],
+    find: Callable[[Who, str], Awaitable[Artifact]],
+) -> list[Route]:
+    """Return the routes.
+
+    `authorise` says who is asking or raises; `record` stores the artefact's row, checks signature
+    and fence, and returns its id; `find` returns a row that the caller may read or raises
+    `NotFound`.
+    """
+
+    async def missing(request: Request) -> Response:
+        await authorise(request)
+        asked = _asked(await _json(request, ASKED_BYTES_MAX))
+        return JSONResponse({"missing": await run_in_threadpool(store.missing, asked)})
+
+    async def put_chunk(request: Request) -> Response:
+        await authorise(request)
+        data = await _body(request, CHUNK_BYTES)
+        await run_in_threadpool(store.put, request.path_params["chunk"], data)
+        return Response(status_code=204)
+
+    async def get_chunk(request: Request) -> Response:
+        await authorise(request)
+        data = await run_in_threadpool(store.get, request.path_params["chunk"])
+        headers = {"Cache-Control": "private, immutable, max-age=31536000"}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+    async def post_artifact(request: Request) -> Response:
+        who = await authorise(request)
+        upload = _upload(await _json(request, BODY_BYTES_MAX))
+        await run_in_threadpool(_refuse_unwhole, store, upload.manifest)
+        await run_in_threadpool(store.put_manifest, upload.id, upload.raw)
+        return JSONResponse({"id": await record(who, upload)}, status_code=201)
+
+    async def get_artifact(request: Request) -> Response:
+        who = await authorise(request)
+        artifact = await find(who, request.path_params["artifact"])
+        raw = await run_in_threadpool(store.get_manifest, artifact.id)
+        return JSONResponse({"artifact": asdict(artifact), "manifest": json.loads(raw)})
+
+    return [
+        Route("/v1/artifacts/missing", _told(missing), methods=["POST"]),
+        Route("/v1/artifacts/chunks/{chunk}", _told(put_chunk), methods=["PUT"]),
+        Route("/v1/artifacts/chunks/{chunk}", _told(get_chunk), methods=["GET"]),
+        Route("/v1/artifacts", _told(post_artifact), methods=["POST"]),
+        Route("/v1/artifacts/{artifact}", _told(get_artifact), methods=["GET"]),
+    ]
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _told(handler: Handler) -> Handler:
+    """Turn an error of the tree into its status and JSON."""
+
+    @functools.wraps(handler)
+    async def told(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except CausewayError as error:
+            return JSONResponse({"error": error.as_dict()}, status_code=STATUSES[error.code])
+
+    return told
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Read the body up to the bound; a declared length over it is refused before reading."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most:
+        raise TooLarge(f"the body has {declared} bytes; the most is {most}")
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > most:
+            raise TooLarge(f"the body is over {most} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _json(request: Request, most: int) -> dict[str, object]:
+    data = await _body(request, most)
+    try:
+        value = await run_in_threadpool(json.loads, data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body is not JSON: {error}", where="$") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("the body must be an object", where="$")
+    return value
+
+
+def _asked(body: dict[str, object]) -> list[str]:
+    chunks = body.get("chunks")
+    if set(body) != {"chunks"} or not isinstance(chunks, list):
+        raise InvalidInput('the body must be {"chunks": [..]}', where="$.chunks")
+    if len(chunks) > ASKED_MAX:
+        raise TooLarge(
+            f"{len(chunks)} chunks were asked for; the most is {ASKED_MAX}",
+            hint="ask in several requests",
+            where="$.chunks",
+        )
+    for index, chunk in enumerate(chunks):
+        if not isinstance(chunk, str) or not manifests.is_chunk_name(chunk):
+            raise InvalidInput("not a lower-case hex SHA-256", where=f"$.chunks[{index}]")
+    return chunks
+
+
+def _upload(body: dict[str, object]) -> Upload:
+    odd = set(body) - _FIELDS
+    if odd:
+        raise InvalidInput(f"unknown field {min(odd)!r}", hint=f"known: {sorted(_FIELDS)}")
+    described = body.get("manifest")
+    if not isinstance(described, dict):
+        raise InvalidInput("manifest must be an object", where="$.manifest")
+    try:
+        manifest = manifests.parse_manifest(described)
+        raw = manifests.manifest_bytes(manifest)
+    except InvalidInput as error:
+        error.where = f"$.manifest{error.where.removeprefix('$')}"
+        raise
+    if len(raw) > manifests.MANIFEST_BYTES_MAX:
+        raise TooLarge(f"the manifest is over {manifests.MANIFEST_BYTES_MAX} bytes")
+    fence, parents = body.get("fence", 0), body.get("parents", [])
+    if not isinstance(fence, int) or isinstance(fence, bool) or fence < 0:
+        raise InvalidInput("fence must be an integer of at least 0", where="$.fence")
+    if (
+        not isinstance(parents, list)
+        or len(parents) > PARENTS_MAX
+        or not all(isinstance(parent, str) and len(parent) <= 255 for parent in parents)
+    ):
+        raise InvalidInput(f"parents must be up to {PARENTS_MAX} artefacts", where="$.parents")
+    return Upload(
+        id=manifests.manifest_id(raw),
+        manifest=manifest,
+        raw=raw,
+        bytes=manifests.total_bytes(manifest),
+        signature=_text(body, "signature"),
+        job=_text(body, "job"),
+        fence=fence,
+        name=_text(body, "name"),
+        parents=tuple(parents),
+    )
+
+
+def _text(body: dict[str, object], name: str) -> str:
+    value = body.get(name, "")
+    if not isinstance(value, str) or len(value) > 255:
+        raise InvalidInput(f"{name} must be text of at most 255 characters", where=f"$.{name}")
+    if not manifests.is_storable(value):
+        raise InvalidInput(f"{name} holds a control character", where=f"$.{name}")
+    return value
+
+
+def _refuse_unwhole(store: ChunkStore, manifest: Manifest) -> None:
+    absent = store.missing(manifests.chunk_names(manifest))
+    if absent:
+        raise Conflict(
+            f"{len(absent)} chunks are missing: {', '.join(absent[:NAMED_MAX])}",
+            hint="send them, then post the manifest again",
+            where=LOST_CHUNKS_AT,
+        )
