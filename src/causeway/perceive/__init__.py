@@ -1,1 +1,31 @@
-"""The perceive room."""
+"""The perceive room: from islands and jobs as stored to the one picture that decisions look at.
+
+Nothing stale is used as fresh: a view says how old it is, and whether it may be used. Nothing made
+up is shown as found: capacity is what the agent measured, less what leases hold; power is an
+estimate and named so. The picture is a value, the same for live rounds, plans and the twin.
+
+    age        how old, how alive, how reliable an island is
+    views      islands and what is held on them -> offers (`PoolView`)
+    picture    offers, queue, running work and tenants -> `fleet.Snapshot`
+               and what leases hold by pool; the shell may keep that sum job by job
+"""
+
+from causeway.perceive.age import age_ms, interruptions_per_day, is_fresh, state_of
+from causeway.perceive.picture import holdings, running_job, snapshot, waiting_job
+from causeway.perceive.views import offer_id, pool_id, price_of, view, views
+
+__all__ = [
+    "age_ms",
+    "holdings",
+    "interruptions_per_day",
+    "is_fresh",
+    "offer_id",
+    "pool_id",
+    "price_of",
+    "running_job",
+    "snapshot",
+    "state_of",
+    "view",
+    "views",
+    "waiting_job",
+]
