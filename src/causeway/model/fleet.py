@@ -121,6 +121,8 @@ class Snapshot:
     tenants: Mapping[str, TenantShare] = field(default_factory=dict)
     verdicts: Mapping[str, Mapping[str, Reason]] = field(default_factory=dict)
     """Job -> pool -> why the law forbids it; a pair that is absent is allowed."""
+    usd_per_unit: Mapping[str, float] = field(default_factory=lambda: {"USD": 1.0})
+    """Exchange rates for comparing prices; offers in a currency without a rate are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

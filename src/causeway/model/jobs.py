@@ -335,6 +335,10 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     billed_micros: int = 0
     """What has been posted to the journal for it."""
+    settled_until_ms: int = 0
+    """Up to where its usage has been posted, since the attempt's start."""
+    restarts: int = 0
+    """In-place restarts of the gang."""
     reasons: tuple[Reason, ...] = ()
     """Why here, and why not elsewhere, as decided at placement."""
 

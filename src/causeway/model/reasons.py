@@ -77,6 +77,10 @@ class Token(StrEnum):
     """The island cannot run container images."""
     ALREADY_FAILED_HERE = "already_failed_here"
     """An earlier attempt was lost or failed there; others are preferred."""
+    RETRIES_USED = "retries_used"
+    """Its retry budget for this class of failure is used up."""
+    NO_PROGRESS = "no_progress"
+    """It fails again and again without a new checkpoint, or in exactly the same way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

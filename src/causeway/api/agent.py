@@ -1,0 +1,154 @@
+"""The island's door: join, session, sync, logs. `docs/agent-protocol.md` is its description."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from causeway.api.door import Door
+from causeway.api.endpoints import Endpoint
+from causeway.api.http import body_of, decode, json_response, whole
+from causeway.control import agents
+from causeway.control.state import State, Tx
+from causeway.model.errors import InvalidInput, StaleFence
+from causeway.model.protocol import (
+    JoinReply,
+    JoinRequest,
+    SessionReply,
+    SessionRequest,
+    StartCommand,
+    SyncReply,
+    SyncRequest,
+)
+
+LOG_PIECE_BYTES_MAX = 1024**2
+
+
+async def join(door: Door, request: Request) -> Response:
+    """Admit an island."""
+    wish = decode(await body_of(request), JoinRequest)
+    return json_response(await door.service.run(lambda tx: agents.join(tx, wish, door.settings)))
+
+
+async def session(door: Door, request: Request) -> Response:
+    """Open a session for an island that proves its key."""
+    wish = decode(await body_of(request), SessionRequest)
+    secret = secrets.token_urlsafe(32)
+
+    def command(tx: Tx) -> SessionReply:
+        reply = agents.open_session(tx, wish, door.settings, secret)
+        tx.after.append(
+            lambda state: agents.remember_session(state, wish.island, reply.session, secret)
+        )
+        return reply
+
+    return json_response(await door.service.run(command))
+
+
+async def sync(door: Door, request: Request) -> Response:
+    """Take in a sync; answer at once when there is news, else hold the request."""
+    token = request.headers.get("authorization", "").partition(" ")[2].strip()
+    wish = decode(await body_of(request), SyncRequest)
+
+    def command(tx: Tx) -> agents.Synced:
+        return agents.sync(tx, agents.session_of(tx.state, token), wish, door.settings)
+
+    synced = await door.service.run(command)
+
+    def answer(state: State) -> SyncReply:
+        return agents.reply(state, synced, wish.seq, door.settings)
+
+    reply = await door.service.read(answer)
+    held_ms = 0
+    if reply.version == wish.known and not synced.answer_now:
+        before_ms = door.clock.monotonic_ms()
+        await door.service.wait_news(synced.island, door.settings.hold_ms / 1000)
+        held_ms = door.clock.monotonic_ms() - before_ms
+        reply = await door.service.read(answer)
+    if any(start.spec.secrets for start in reply.start):
+        starts = [await _with_secrets(door, start) for start in reply.start]
+        reply = replace(reply, start=tuple(starts))
+    return json_response(reply, headers={"x-held-ms": str(held_ms)})
+
+
+async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:
+    """Open the job's own secrets, at the last moment, for the island that runs it."""
+
+    def sealed(state: State) -> dict[str, bytes]:
+        job = state.jobs.get(start.job)
+        if job is None:
+            return {}
+        names = start.spec.secrets
+        return {n: state.secrets[job.tenant, n] for n in names if (job.tenant, n) in state.secrets}
+
+    found = await door.service.read(sealed)
+    return replace(start, secrets={n: door.unseal(v).decode() for n, v in found.items()})
+
+
+async def logs(door: Door, request: Request) -> Response:
+    """Keep a piece of a log of an attempt that this island ran."""
+    session = await door.session(request)
+    query = request.query_params
+    job_id, stream = query.get("job", ""), query.get("stream", "")
+    fence = whole(request, "fence", -1, most=10**9)
+    offset = whole(request, "offset", 0, most=10**12)
+    job = await door.service.read(lambda state: state.job(job_id))
+    ran_here = job is not None and any(
+        a.fence == fence and a.island == session.island for a in job.attempts
+    )
+    if not ran_here:
+        raise StaleFence(f"attempt {fence} of {job_id} did not run on this island")
+    data = await body_of(request, LOG_PIECE_BYTES_MAX)
+    if not data:
+        raise InvalidInput("an empty piece of log", where="body")
+    kept = door.logs.append(job_id, fence, stream, offset=offset, data=data)
+    return json_response({"next": kept})
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/agent/join",
+        summary="Join an island with a one-time token, or again with its known key",
+        handler=join,
+        request=JoinRequest,
+        reply=JoinReply,
+        auth="none",
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/agent/session",
+        summary="Open an agent session by proving the island's key",
+        handler=session,
+        request=SessionRequest,
+        reply=SessionReply,
+        auth="none",
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/agent/sync",
+        summary="Renew the lease, report, and take commands (long poll)",
+        handler=sync,
+        request=SyncRequest,
+        reply=SyncReply,
+        auth="session",
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/agent/logs",
+        summary="Append a piece of log",
+        handler=logs,
+        request=bytes,
+        reply=dict[str, int],
+        auth="session",
+        query=(
+            ("job", "string", "The job"),
+            ("fence", "integer", "The attempt"),
+            ("stream", "string", "rank-0.stdout, setup.stderr, ..."),
+            ("offset", "integer", "Where the piece starts"),
+        ),
+    ),
+)

@@ -1,0 +1,124 @@
+"""What every endpoint works with: the service, the store's reading side, and who is asking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from causeway.api.http import bearer
+from causeway.control import submit, tenancy
+from causeway.control.agents import session_of
+from causeway.control.plane import Plane
+from causeway.control.service import Service
+from causeway.control.settings import Settings
+from causeway.control.state import Session, State
+from causeway.model.errors import NotFound
+from causeway.model.identifiers import Kind, Urn
+from causeway.model.jobs import Job, JobState
+from causeway.model.parties import AccessRole, Caller
+from causeway.ports import Clock
+from causeway.ports.artifacts import ChunkStore
+from causeway.ports.logs import Logs
+from causeway.ports.store import Store
+
+T = TypeVar("T")
+COOKIE = "causeway_token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """The control plane as its doors see it."""
+
+    plane: Plane
+    service: Service
+    store: Store
+    logs: Logs
+    chunks: ChunkStore
+    clock: Clock
+    settings: Settings
+    seal: Callable[[bytes], bytes]
+    unseal: Callable[[bytes], bytes]
+    forecast: Callable[..., Any] | None = None
+
+    async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
+        """Return who is asking, by bearer token or by the page's cookie, with at least the role."""
+        cookie = request.cookies.get(COOKIE, "")
+        secret = cookie if cookie and "authorization" not in request.headers else bearer(request)
+        now_ms = self.clock.now_ms()
+        caller = await self.service.read(lambda s: tenancy.caller_of(s, secret, now_ms))
+        tenancy.need(caller, role)
+        return caller
+
+    async def session(self, request: Request) -> Session:
+        """Return the agent session of the request."""
+        secret = bearer(request)
+        return await self.service.read(lambda state: session_of(state, secret))
+
+    async def stored(self, query: Callable[[Store], T]) -> T:
+        """Ask the store, off the event loop."""
+        return await asyncio.to_thread(query, self.store)
+
+    async def job(self, caller: Caller, text: str) -> Job:
+        """Find a job by URN, by the id inside it, or by name (the newest of that name)."""
+        wanted = self.job_id(text)
+        found = await self.service.read(lambda state: state.job(wanted))
+        if found is None:
+            found = await self.stored(lambda store: store.job(wanted))
+        if found is None and not text.startswith("urn:"):
+            found = await self._named(caller, text)
+        foreign = found is not None and found.tenant != caller.tenant
+        if found is None or (foreign and caller.role is not AccessRole.OPERATOR):
+            raise NotFound(f"there is no job {text}", hint="causeway ps")
+        return found
+
+    async def _named(self, caller: Caller, name: str) -> Job | None:
+        tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
+
+        def newest(state: State) -> Job | None:
+            jobs = [
+                job
+                for pool in (state.jobs, state.finished)
+                for job in pool.values()
+                if job.spec.name == name and tenant in (None, job.tenant)
+            ]
+            return max(jobs, key=lambda job: job.id, default=None)
+
+        return await self.service.read(newest)
+
+    def job_id(self, text: str) -> str:
+        """Return the URN for what a person typed."""
+        if text.startswith("urn:"):
+            return text
+        return str(Urn(self.settings.issuer, Kind.JOB, text))
+
+    async def jobs(
+        self, caller: Caller, *, states: tuple[str, ...] = (), before: str = "", limit: int = 100
+    ) -> list[Job]:
+        """Return jobs, newest first: those in memory are fresher than the store's."""
+        tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
+        stored = await self.stored(
+            lambda store: store.jobs(tenant=tenant, states=states, before=before, limit=limit)
+        )
+        fresh = await self.service.read(
+            lambda state: [state.job(job.id) or job for job in stored]
+        )
+        return [job for job in fresh if not states or job.state.value in states]
+
+    def owned(self, state: State, caller: Caller, job_id: str) -> Job:
+        """Return a job in memory that the caller may see."""
+        from causeway.control.state import Tx
+
+        return submit.owned(Tx(state, self.clock.now_ms()), caller, job_id)
+
+
+def counts_of(state: State, tenant: str | None) -> Mapping[str, int]:
+    """Count unfinished jobs by state."""
+    tally: dict[str, int] = {s.value: 0 for s in JobState}
+    for job in state.jobs.values():
+        if tenant in (None, job.tenant):
+            tally[job.state.value] += 1
+    return tally

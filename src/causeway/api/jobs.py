@@ -1,0 +1,398 @@
+"""The jobs' door: submit, look, explain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from causeway import price, schedule
+from causeway.api.door import Door, counts_of
+from causeway.api.endpoints import Endpoint
+from causeway.api.http import body_of, json_response, plain, whole
+from causeway.api.views import JobView, job_view
+from causeway.control import rounds, submit
+from causeway.control.state import State
+from causeway.model.errors import InvalidInput, NotFound
+from causeway.model.events import Event
+from causeway.model.fleet import Snapshot
+from causeway.model.jobs import TERMINAL, Submission
+from causeway.model.parties import AccessRole, Caller
+from causeway.discover import compile_filter
+from causeway.spec import parse_bytes
+
+PAGE = 100
+PAGE_MAX = 1_000
+LOG_READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """A page of jobs, newest first."""
+
+    jobs: tuple[JobView, ...]
+    next_before: str
+    """Pass as `before` for the next page; empty at the end."""
+
+
+async def post_job(door: Door, request: Request) -> Response:
+    """Accept one submission (YAML or JSON); durable when answered."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    submission = parse_bytes(await body_of(request))
+    key = request.headers.get("idempotency-key", "")
+    made = await _submit(door, caller, [(submission, key)])
+    return json_response(made[0], 200 if made[0].repeated else 201)
+
+
+async def post_batch(door: Door, request: Request) -> Response:
+    """Accept many submissions: one YAML or JSON document each, `---` between them."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    text = await body_of(request)
+    key = request.headers.get("idempotency-key", "")
+    parts = [part for part in text.split(b"\n---\n") if part.strip()]
+    if len(parts) > 10_000:
+        raise InvalidInput("a batch holds at most 10,000 documents", where="body")
+    known: dict[bytes, Submission] = {}
+    items = []
+    for index, part in enumerate(parts):
+        submission = known.get(part)
+        if submission is None:
+            submission = known[part] = await asyncio.to_thread(parse_bytes, part)
+        items.append((submission, f"{key}/{index}" if key else ""))
+    made = await _submit(door, caller, items)
+    return json_response({"ids": [one.id for one in made]}, 201)
+
+
+async def _submit(
+    door: Door, caller: Caller, items: list[tuple[Submission, str]]
+) -> list[submit.Submitted]:
+    for submission, _ in items:
+        for member in submission.members:
+            if member.spec.where:
+                compile_filter(member.spec.where, where="$.where")
+    known = {}
+    for _, key in items:
+        if key:
+            known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
+
+    def command(tx: rounds.Tx) -> list[submit.Submitted]:
+        return [
+            submit.submit(
+                tx,
+                caller,
+                submission,
+                key=key,
+                known_key=known.get(key),
+                entropy=door.plane.entropy,
+                settings=door.settings,
+            )
+            for submission, key in items
+        ]
+
+    return await door.service.run(command)
+
+
+async def get_jobs(door: Door, request: Request) -> Response:
+    """List jobs, newest first."""
+    caller = await door.caller(request)
+    states = tuple(s for s in request.query_params.get("state", "").split(",") if s)
+    limit = whole(request, "limit", PAGE, most=PAGE_MAX)
+    before = request.query_params.get("before", "")
+    jobs = await door.jobs(caller, states=states, before=before, limit=limit)
+    page = JobPage(
+        jobs=tuple(job_view(job, attempts=False) for job in jobs),
+        next_before=jobs[-1].id if len(jobs) == limit else "",
+    )
+    return json_response(page)
+
+
+async def get_job(door: Door, request: Request) -> Response:
+    """Return one job with its attempts."""
+    caller = await door.caller(request)
+    return json_response(job_view(await door.job(caller, request.path_params["job"])))
+
+
+async def cancel(door: Door, request: Request) -> Response:
+    """Cancel a job. Cancelling one that has ended changes nothing."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    job = await door.job(caller, request.path_params["job"])
+    if job.state not in TERMINAL:
+        job = await door.service.run(lambda tx: submit.cancel(tx, caller, job.id))
+    return json_response(job_view(job))
+
+
+async def events(door: Door, request: Request) -> Response:
+    """Return a job's events, oldest first."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    after = whole(request, "after", 0, most=10**15)
+    limit = whole(request, "limit", 500, most=5_000)
+    found = await door.stored(lambda s: s.events(subject=job.id, after=after, limit=limit))
+    return json_response({"events": found})
+
+
+async def progress(door: Door, request: Request) -> Response:
+    """Return a job's progress points."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    limit = whole(request, "limit", 2_000, most=5_000)
+    rows = await door.stored(lambda s: s.progress(job.id, limit=limit))
+    return json_response({"progress": rows})
+
+
+async def cost(door: Door, request: Request) -> Response:
+    """Return what a job costs so far: posted lines, what is not posted yet, shares."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    posted = await door.stored(lambda s: s.transactions(subject=job.id))
+    return json_response(bill_body(price.bill(posted, job.attempts)))
+
+
+def bill_body(bill: price.Bill) -> dict[str, object]:
+    """Return a bill as plain data: the pairs that key its shares become rows."""
+    return {
+        "lines": [plain(line) for line in bill.lines],
+        "shares": [
+            {"account": account, "currency": currency, "micros": micros}
+            for (account, currency), micros in sorted(bill.shares.items())
+        ],
+        "totals_micros": dict(bill.totals_micros),
+        "device_ms": bill.device_ms,
+        "energy_facility_mj": bill.energy_facility_mj,
+        "carbon_mg": bill.carbon_mg,
+        "balanced": bill.balanced,
+    }
+
+
+async def bill(door: Door, request: Request) -> Response:
+    """Return the caller's bill: every posted line of its project."""
+    caller = await door.caller(request)
+    party = "" if caller.role is AccessRole.OPERATOR else f"receivable:{caller.tenant}"
+    posted = await door.stored(lambda s: s.transactions(party=party, limit=10_000))
+    return json_response(bill_body(price.bill(posted)))
+
+
+async def explain(door: Door, request: Request) -> Response:
+    """Say why a job is where it is, and what would change it."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    if job.state.value != "queued":
+        last = job.attempts[-1] if job.attempts else None
+        body = {
+            "headline": job_view(job).headline,
+            "candidates": [],
+            "blockers": [],
+            "changes": [],
+            "reasons": plain(last.reasons if last else job.reasons),
+        }
+        return json_response(body)
+    picture = await door.service.read(lambda state: picture_of(door, state))
+    made = await asyncio.to_thread(
+        schedule.explain, picture, job.id, matches=door.plane.matches
+    )
+    return json_response(made)
+
+
+def picture_of(door: Door, state: State) -> Snapshot:
+    """Return what the scheduler sees now."""
+    return rounds.snapshot(
+        state, door.plane.verdicts, door.clock.now_ms(), lease_ms=door.settings.lease_ms
+    )
+
+
+async def plan(door: Door, request: Request) -> Response:
+    """Say where a submission would run, for how much, without submitting it."""
+    caller = await door.caller(request)
+    submission = parse_bytes(await body_of(request))
+    picture = await door.service.read(lambda state: picture_of(door, state))
+    quotes = []
+    for member in submission.members[:100]:
+        made = await asyncio.to_thread(
+            schedule.quote,
+            picture,
+            member.spec,
+            tenant=caller.tenant,
+            matches=door.plane.matches,
+            verdicts=door.plane.verdicts,
+        )
+        quotes.append({"name": member.name, **plain(made)})
+    return json_response({"members": quotes, "notes": list(submission.notes)})
+
+
+async def logs(door: Door, request: Request) -> Response:
+    """Return a stream of a job's log; `follow=1` goes on until the job has ended."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    streams = door.logs.streams(job.id)
+    wanted_fence = whole(request, "fence", 0, most=10**9) or (
+        streams[-1].fence if streams else job.fence
+    )
+    stream = request.query_params.get("stream", "rank-0.stdout")
+    size = next((s.bytes for s in streams if (s.fence, s.stream) == (wanted_fence, stream)), 0)
+    offset = whole(request, "offset", 0, most=10**12)
+    tail = whole(request, "tail_bytes", 0, most=10**9)
+    if tail:
+        offset = max(0, size - tail)
+    if request.query_params.get("follow") not in ("1", "true"):
+        data = door.logs.read(job.id, wanted_fence, stream, offset=offset, limit=LOG_READ_BYTES)
+        headers = {"x-next-offset": str(offset + len(data)), "x-fence": str(wanted_fence)}
+        return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
+    body = _follow(door, job.id, stream, wanted_fence, offset)
+    return StreamingResponse(body, media_type="text/plain; charset=utf-8")
+
+
+async def _follow(door: Door, job_id: str, stream: str, fence: int, offset: int):  # type: ignore[no-untyped-def]
+    """Yield a stream as it grows, moving on to the next attempt when one begins."""
+    while True:
+        job = await door.service.read(lambda state: state.job(job_id))
+        data = door.logs.read(job_id, fence, stream, offset=offset, limit=LOG_READ_BYTES)
+        if data:
+            offset += len(data)
+            yield data
+            continue
+        if job is not None and job.fence > fence:
+            yield f"--- attempt {fence} ended; attempt {job.fence} follows ---\n".encode()
+            fence, offset = job.fence, 0
+            continue
+        if job is None or job.state in TERMINAL:
+            return
+        await asyncio.sleep(0.2)
+
+
+async def log_streams(door: Door, request: Request) -> Response:
+    """List what is kept of a job's logs."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    return json_response({"streams": door.logs.streams(job.id)})
+
+
+async def counts(door: Door, request: Request) -> Response:
+    """Count unfinished jobs by state."""
+    caller = await door.caller(request)
+    tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
+    return json_response(await door.service.read(lambda state: counts_of(state, tenant)))
+
+
+async def forecast(door: Door, request: Request) -> Response:
+    """Say when a waiting job would start and end, by running the scheduler forward."""
+    caller = await door.caller(request)
+    job = await door.job(caller, request.path_params["job"])
+    if door.forecast is None:
+        raise NotFound("this control plane has no forecast", hint="causeway explain JOB")
+    picture = await door.service.read(lambda state: picture_of(door, state))
+    return json_response(await door.forecast(picture, job.id))
+
+
+_JOB_LOG_QUERY = (
+    ("stream", "string", "rank-0.stdout, rank-0.stderr, setup.stdout, ..."),
+    ("fence", "integer", "Attempt; 0 takes the newest with a log"),
+    ("offset", "integer", "Where to start"),
+    ("tail_bytes", "integer", "Start this far before the end"),
+    ("follow", "integer", "1: go on until the job has ended"),
+)
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/jobs",
+        summary="Submit a job, an array or a DAG (YAML, JSON, or an #SBATCH script)",
+        handler=post_job,
+        request=str,
+        reply=submit.Submitted,
+        status=201,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/jobs/batch",
+        summary="Submit many documents in one durable transaction",
+        handler=post_batch,
+        request=str,
+        reply=dict[str, list[str]],
+        status=201,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs",
+        summary="List jobs, newest first",
+        handler=get_jobs,
+        reply=JobPage,
+        query=(
+            ("state", "string", "Comma-separated states"),
+            ("before", "string", "Id from next_before"),
+            ("limit", "integer", "At most 1000"),
+        ),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/counts",
+        summary="Count unfinished jobs by state",
+        handler=counts,
+        reply=dict[str, int],
+    ),
+    Endpoint(
+        method="GET", path="/v1/jobs/{job}", summary="One job", handler=get_job, reply=JobView
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/jobs/{job}/cancel",
+        summary="Cancel a job",
+        handler=cancel,
+        reply=JobView,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/events",
+        summary="A job's story",
+        handler=events,
+        reply=dict[str, list[Event]],
+        query=(("after", "integer", "Sequence number"), ("limit", "integer", "At most 5000")),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/progress",
+        summary="A job's progress points",
+        handler=progress,
+        query=(("limit", "integer", "At most 5000"),),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/cost",
+        summary="A job's cost, energy, carbon and shares",
+        handler=cost,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/explain",
+        summary="Why a job is where it is, and what would change it",
+        handler=explain,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/forecast",
+        summary="When a waiting job would start and end",
+        handler=forecast,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/logs",
+        summary="A stream of a job's log",
+        handler=logs,
+        query=_JOB_LOG_QUERY,
+        media="text/plain",
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{job}/streams",
+        summary="The streams that a job's log has",
+        handler=log_streams,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/plan",
+        summary="Where a submission would run, and for how much",
+        handler=plan,
+        request=str,
+    ),
+    Endpoint(method="GET", path="/v1/bill", summary="The project's bill", handler=bill),
+)

@@ -1,0 +1,112 @@
+"""What the API says of a job, in the words of the page and the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from causeway import price
+from causeway.model.jobs import Attempt, Checkpoint, Job, JobState
+from causeway.model.reasons import Reason
+
+_HEADLINES: dict[JobState, str] = {
+    JobState.PENDING: "Waiting for the jobs that it needs",
+    JobState.QUEUED: "Waiting to be placed",
+    JobState.PLACED: "Placed; the island has not confirmed yet",
+    JobState.STARTING: "Starting",
+    JobState.RUNNING: "Running",
+    JobState.DISCONNECTED: "Its island is cut off; waiting for it as asked",
+    JobState.STOPPING: "Stopping",
+    JobState.SUCCEEDED: "Succeeded",
+    JobState.FAILED: "Failed",
+    JobState.CANCELLED: "Cancelled",
+}
+
+
+def headline(job: Job) -> str:
+    """Say in one line how a job is doing and, where it is not well, why."""
+    text = _HEADLINES[job.state]
+    attempt = job.attempts[-1] if job.attempts else None
+    if attempt is not None and job.state in (
+        JobState.PLACED,
+        JobState.STARTING,
+        JobState.RUNNING,
+        JobState.STOPPING,
+    ):
+        text += f" on {attempt.island.rpartition(':')[2]} (attempt {attempt.fence})"
+        if attempt.last_step >= 0:
+            text += f", step {attempt.last_step}"
+    if job.reasons and job.state in (
+        JobState.PENDING,
+        JobState.QUEUED,
+        JobState.FAILED,
+        JobState.DISCONNECTED,
+    ):
+        text += f": {job.reasons[0].message}"
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as the API returns it. Consumers should ignore fields that they do not know."""
+
+    id: str
+    name: str
+    tenant: str
+    kind: str
+    state: str
+    headline: str
+    reasons: tuple[Reason, ...]
+    submitted_ms: int
+    queued_ms: int
+    ended_ms: int
+    fence: int
+    island: str
+    """Of the current or last attempt."""
+    step: int
+    """Last step that was reported; -1 before the first."""
+    attempts: tuple[Attempt, ...]
+    checkpoint: Checkpoint | None
+    outputs: Mapping[str, str]
+    group: str
+    failures: Mapping[str, int]
+    device_ms: int
+    energy_facility_mj: int
+    energy_quality: str
+    carbon_mg: int
+    cost_micros: int
+    """Rated on accepted usage so far."""
+    currency: str
+
+
+def job_view(job: Job, *, attempts: bool = True) -> JobView:
+    """Return the API's view of a job; lists leave the attempts out."""
+    last = job.attempts[-1] if job.attempts else None
+    usages = [attempt.usage for attempt in job.attempts]
+    costs = price.costs_so_far(job)
+    return JobView(
+        id=job.id,
+        name=job.spec.name,
+        tenant=job.tenant,
+        kind=job.spec.kind.value,
+        state=job.state.value,
+        headline=headline(job),
+        reasons=job.reasons,
+        submitted_ms=job.submitted_ms,
+        queued_ms=job.queued_ms,
+        ended_ms=job.ended_ms,
+        fence=job.fence,
+        island=last.island if last else "",
+        step=max((a.last_step for a in job.attempts), default=-1),
+        attempts=job.attempts if attempts else (),
+        checkpoint=job.checkpoint,
+        outputs=job.outputs,
+        group=job.group,
+        failures=job.failures,
+        device_ms=sum(usage.device_ms for usage in usages),
+        energy_facility_mj=sum(usage.energy_facility_mj for usage in usages),
+        energy_quality=max((u.energy_quality.value for u in usages), default=""),
+        carbon_mg=sum(usage.carbon_mg for usage in usages),
+        cost_micros=sum(costs.values()),
+        currency=next(iter(costs), "USD"),
+    )

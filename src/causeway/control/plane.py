@@ -1,0 +1,210 @@
+"""The control plane's core: commands and time in, one durable transaction out.
+
+Commands are functions of an overlay (`Tx`). `run` applies a group of them, writes one batch, and
+only then answers: nothing is acknowledged that is not durable. A command that raises leaves no
+trace. When the store refuses or cannot say whether it wrote, the state in memory is thrown away and
+loaded again, and every command of the group is answered with `Unavailable`; commands are
+idempotent, so the caller repeats them.
+
+This class is synchronous and reads time and chance from its ports only. The service runs it in a
+thread; the simulation runs it under a virtual clock with a store that fails on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from causeway.control import rounds
+from causeway.control.settings import Settings
+from causeway.control.state import State, Tx, merge
+from causeway.model.errors import CausewayError, Unavailable
+from causeway.model.fleet import Plan
+from causeway.ports import Chance, Clock
+from causeway.ports.store import Batch, Store
+
+T = TypeVar("T")
+Command = Callable[[Tx], T]
+RETRY_ROUND_MS = 1_000
+"""Waiting jobs are looked at again at least this often: back-offs end without an event."""
+
+
+class Outcome(Generic[T]):
+    """A command's result, or the error that it is answered with."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: T | None, error: Exception | None) -> None:
+        self.value = value
+        self.error = error
+
+    def get(self) -> T:
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+class Plane:
+    """One control plane's core. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        *,
+        settings: Settings,
+        verdicts: rounds.Verdicts,
+        matches: rounds.Matches,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.chance = chance
+        self.settings = settings
+        self.verdicts = verdicts
+        self.matches = matches
+        self.state = State()
+        self.epoch: int | None = None
+        self.commits = 0
+        self.rounds = 0
+        self._round_due_ms = 0
+        self._next_retry_ms = 0
+
+    @property
+    def leading(self) -> bool:
+        """Whether this plane may write."""
+        return self.epoch is not None
+
+    def lead(self) -> bool:
+        """Try to become the leader and load the state; say whether it worked."""
+        if self.epoch is not None:
+            return True
+        epoch = self.store.lead()
+        if epoch is None:
+            return False
+        self._load()
+        self.epoch = epoch
+        return True
+
+    def entropy(self) -> int:
+        """Return 80 random bits."""
+        return self.chance.bits(80)
+
+    def run(self, commands: Sequence[Command[Any]]) -> list[Outcome[Any]]:
+        """Apply a group of commands in order and make them durable together."""
+        if self.epoch is None:
+            error = Unavailable("this control plane is not the leader", hint="try the other one")
+            return [Outcome(None, error) for _ in commands]
+        batch = Batch()
+        next_event = self.state.next_event
+        outcomes: list[Outcome[Any]] = []
+        after: list[Callable[[State], None]] = []
+        now_ms = self.clock.now_ms()
+        for command in commands:
+            tx = Tx(self.state, now_ms)
+            try:
+                value = command(tx)
+            except Exception as error:
+                # Its overlay is dropped whole, so even a defect in one command hurts nobody else;
+                # the door reports anything that is not a `CausewayError` as a defect.
+                outcomes.append(Outcome(None, error))
+                continue
+            outcomes.append(Outcome(value, None))
+            next_event = merge(batch, tx, next_event)
+            self.state.absorb(tx)
+            after.extend(tx.after)
+        failure = self._commit(batch, next_event)
+        if failure is not None:
+            return [o if o.error else Outcome(None, failure) for o in outcomes]
+        for act in after:
+            act(self.state)
+        return outcomes
+
+    def tick(self) -> None:
+        """Do what time alone asks for: expire leases, then schedule when something may change."""
+        if self.epoch is None:
+            return
+        for outcome in self.run([lambda tx: rounds.expire(tx, self.settings)]):
+            outcome.get()
+        now_ms = self.clock.now_ms()
+        if self.state.queue and now_ms >= self._next_retry_ms:
+            self.state.dirty = True
+            self._next_retry_ms = now_ms + RETRY_ROUND_MS
+        self.schedule()
+
+    def schedule(self) -> Plan | None:
+        """Run a scheduling round if one is due. Rounds take at most a third of the time, so that
+        a long queue never starves commands."""
+        started_ms = self.clock.monotonic_ms()
+        if not self.state.dirty or not self.state.queue or started_ms < self._round_due_ms:
+            return None
+        self.state.dirty = False
+        picture = rounds.snapshot(
+            self.state, self.verdicts, self.clock.now_ms(), lease_ms=self.settings.lease_ms
+        )
+        (outcome,) = self.run(
+            [lambda tx: rounds.round_(tx, picture, self.matches, self.settings)]
+        )
+        took_ms = self.clock.monotonic_ms() - started_ms
+        self._round_due_ms = started_ms + 3 * took_ms
+        self.rounds += 1
+        plan: Plan = outcome.get()
+        # Placing changes capacity, which marks the state dirty, but this round has seen it already.
+        if not plan.preempts:
+            self.state.dirty = False
+        return plan
+
+    def _commit(self, batch: Batch, next_event: int) -> CausewayError | None:
+        if not batch:
+            self.state.next_event = next_event
+            return None
+        assert self.epoch is not None
+        try:
+            self.store.commit(self.epoch, batch)
+        except CausewayError as error:
+            self._recover()
+            return Unavailable(
+                f"the store did not confirm the write: {error.message}",
+                hint="repeat the request with the same idempotency key",
+            )
+        self.commits += 1
+        self.state.next_event = next_event
+        return None
+
+    def _recover(self) -> None:
+        """Throw the image away; the store's is the truth. Step down when it cannot be read."""
+        self.epoch = None
+        try:
+            self.lead_again()
+        except CausewayError:
+            self.epoch = None
+
+    def lead_again(self) -> None:
+        """Load the state under a new epoch, keeping the agents' sessions, which are memory only."""
+        sessions, of = self.state.sessions, self.state.session_of
+        if self.lead():
+            self.state.sessions = sessions
+            self.state.session_of = of
+
+    def _load(self) -> None:
+        image = self.store.load()
+        state = State.of(image, finished_kept=self.settings.finished_jobs_kept)
+        now_ms = self.clock.now_ms()
+        # A lease granted just before a restart may still be running: count each from now.
+        for island_id, island in image.islands.items():
+            until_ms = now_ms + self.settings.lease_ms
+            state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=until_ms)
+        self._find_met_needs(state)
+        self.state = state
+
+    def _find_met_needs(self, state: State) -> None:
+        """Refuse to start from an image in which a job waits for one that has ended: the end and
+        the waking of those who wait are one transaction."""
+        for needed in state.dependants:
+            if needed not in state.jobs:
+                job = self.store.job(needed)
+                ended = "is missing" if job is None else f"is {job.state.value}"
+                raise Unavailable(f"the store is inconsistent: a job waits for {needed}, which {ended}")
+

@@ -1,0 +1,121 @@
+"""What time alone brings about: leases that run out, and scheduling rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from causeway import perceive, schedule
+from causeway.control import lifecycle
+from causeway.control.settings import Settings
+from causeway.control.state import State, Tx
+from causeway.model.fleet import Place, Plan, PoolView, Preempt, Snapshot, WaitingJob
+from causeway.model.islands import Island, IslandState
+from causeway.model.jobs import Job, JobState, Move, OnDisconnect, StopIntent, moved
+from causeway.model.reasons import Reason, Severity, Token
+
+Verdicts = Callable[
+    [tuple[WaitingJob, ...], tuple[PoolView, ...], int], Mapping[str, Mapping[str, Reason]]
+]
+Matches = Callable[[str, PoolView], bool]
+
+
+def expire(tx: Tx, settings: Settings) -> None:
+    """Suspect islands whose lease ran out; lose those whose skew allowance has passed too."""
+    for island in list(tx.state.islands.values()):
+        if island.state not in (IslandState.LIVE, IslandState.SUSPECT):
+            continue
+        if tx.now_ms < island.lease_until_ms:
+            continue
+        silent_ms = tx.now_ms - island.heard_ms
+        if tx.now_ms >= island.lease_until_ms + settings.skew_ms:
+            _lost(tx, island, silent_ms)
+        elif island.state is IslandState.LIVE:
+            tx.put_island(
+                replace(island, state=IslandState.SUSPECT), "island.suspect", silent_ms=silent_ms
+            )
+
+
+def _lost(tx: Tx, island: Island, silent_ms: int) -> None:
+    held = tx.held_on(island.id)
+    tx.put_island(
+        replace(island, state=IslandState.LOST, losses=island.losses + 1),
+        "island.lost",
+        silent_ms=silent_ms,
+        attempts=len(held),
+    )
+    for job in held:
+        cut_off(tx, job, island, silent_ms)
+
+
+def cut_off(tx: Tx, job: Job, island: Island, silent_ms: int) -> None:
+    """Do what the job asked for when its island cannot be reached."""
+    waits = job.spec.on_disconnect is OnDisconnect.WAIT
+    if waits and job.state is not JobState.STOPPING:
+        if job.state is not JobState.DISCONNECTED:
+            reason = Reason(
+                token=Token.DISCONNECTED,
+                severity=Severity.WAIT,
+                message=f"{island.profile.name} has been silent for {silent_ms / 1000:.1f} s; "
+                "the job asked to wait for it",
+                try_this=f"causeway islands lost {island.profile.name}",
+            )
+            tx.put_job(
+                replace(job, state=moved(job, Move.CUT_OFF), reasons=(reason,)), "job.cut_off"
+            )
+        return
+    lifecycle.lose(
+        tx, job, f"island {island.profile.name} was not heard from for {silent_ms / 1000:.1f} s"
+    )
+
+
+def declare_lost(tx: Tx, island_id: str, by: str) -> None:
+    """A person says that a cut-off island will not return: everything on it is placed again."""
+    island = tx.island(island_id)
+    tx.put_island(replace(island, state=IslandState.LOST), "island.declared_lost", by=by)
+    for job in tx.held_on(island_id):
+        lifecycle.lose(tx, job, f"{by} declared island {island.profile.name} lost")
+
+
+def snapshot(state: State, verdicts: Verdicts, now_ms: int, *, lease_ms: int) -> Snapshot:
+    """Return what a scheduling round sees now."""
+    pools = perceive.views(state.islands.values(), state.used, now_ms=now_ms, lease_ms=lease_ms)
+    jobs = [state.jobs[job_id] for job_id in state.queue]
+    held = [state.jobs[j] for ids in state.held.values() for j in ids]
+    picture = perceive.snapshot(
+        pools=pools, queued=jobs, held=held, tenants=state.tenants, now_ms=now_ms
+    )
+    forbidden = verdicts(picture.waiting, picture.pools, now_ms)
+    return replace(picture, verdicts=forbidden) if forbidden else picture
+
+
+def round_(
+    tx: Tx, picture: Snapshot, matches: Matches, settings: Settings
+) -> Plan:
+    """Run one scheduling round and carry its plan out."""
+    plan = schedule.plan(picture, matches=matches, limit=settings.round_jobs_max)
+    pools = {pool.pool: pool for pool in picture.pools}
+    for decision in plan.places:
+        _place(tx, decision, pools)
+    for victim in plan.preempts:
+        _preempt(tx, victim)
+    for wait in plan.waits:
+        job = tx.job(wait.job)
+        if job is not None and job.state is JobState.QUEUED and job.reasons != wait.reasons:
+            tx.state.jobs[job.id] = replace(job, reasons=wait.reasons)
+    return plan
+
+
+def _place(tx: Tx, decision: Place, pools: Mapping[str, PoolView]) -> None:
+    job = tx.job(decision.job)
+    if job is not None and job.state is JobState.QUEUED:
+        lifecycle.place(tx, job, decision, pools[decision.pool])
+
+
+def _preempt(tx: Tx, victim: Preempt) -> None:
+    job = tx.job(victim.job)
+    if job is None or job.fence != victim.fence:
+        return
+    if job.state in (JobState.PLACED, JobState.STARTING, JobState.RUNNING):
+        why = victim.reasons[0].message if victim.reasons else "it gave way to other work"
+        lifecycle.request_stop(tx, job, StopIntent.PREEMPT, why)

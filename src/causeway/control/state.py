@@ -1,0 +1,280 @@
+"""The image in memory, with the indexes that make each decision cheap.
+
+`State` holds frozen values only. A command works on a `Tx`, an overlay that sees its own writes; a
+command that fails leaves no trace, one that succeeds is absorbed into the state and the store's
+batch. Indexes (queue, holdings, dependants) change in `absorb` alone, so they cannot drift.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from causeway.model.artifacts import Artifact
+from causeway.model.errors import NotFound
+from causeway.model.events import Event
+from causeway.model.islands import Island
+from causeway.model.jobs import HOLDS_LEASE, TERMINAL, Job, JobKind, JobState
+from causeway.model.money import Transaction
+from causeway.model.parties import AccessToken, Tenant
+from causeway.model.resources import Capacity
+from causeway.model.usage import UsageTick
+from causeway.ports.store import Batch, Image, ProgressRow
+
+
+@dataclass(slots=True)
+class Session:
+    """An agent's session; it lives in memory only and dies with this process."""
+
+    island: str
+    number: int
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """Everything unfinished, and what follows from it."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    finished: OrderedDict[str, Job] = field(default_factory=OrderedDict)
+    islands: dict[str, Island] = field(default_factory=dict)
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    tokens: dict[str, AccessToken] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    next_event: int = 1
+    queue: dict[str, None] = field(default_factory=dict)
+    """Ids of QUEUED jobs."""
+    held: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Island -> ids of jobs whose current attempt holds capacity there."""
+    used: dict[str, Capacity] = field(default_factory=dict)
+    """Pool -> what its held jobs take."""
+    dependants: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Job -> pending jobs that wait for it."""
+    open_members: dict[str, int] = field(default_factory=dict)
+    """Group -> members that have not ended."""
+    news: dict[str, int] = field(default_factory=dict)
+    """Island -> counter that grows when its commands may have changed."""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    """SHA-256 of a session token -> session."""
+    session_of: dict[str, str] = field(default_factory=dict)
+    """Island -> key of its session."""
+    dirty: bool = True
+    """Whether a scheduling round could decide something new."""
+    touched: set[str] = field(default_factory=set)
+    """Islands whose counter grew since the service last looked."""
+    finished_kept: int = 2_000
+
+    @classmethod
+    def of(cls, image: Image, *, finished_kept: int = 2_000) -> State:
+        """Build the state, with all its indexes, from what the store holds."""
+        state = cls(
+            islands=dict(image.islands),
+            tenants=dict(image.tenants),
+            tokens=dict(image.tokens),
+            secrets=dict(image.secrets),
+            next_event=image.next_event,
+            finished_kept=finished_kept,
+        )
+        for job in image.jobs.values():
+            state._set_job(job)
+        return state
+
+    def job(self, job_id: str) -> Job | None:
+        """Return a job that is in memory."""
+        return self.jobs.get(job_id) or self.finished.get(job_id)
+
+    def absorb(self, tx: Tx) -> None:
+        """Take over everything that a successful command changed."""
+        for job in tx.jobs.values():
+            self._set_job(job)
+        for island in tx.islands.values():
+            self.islands[island.id] = island
+            self._tell(island.id)
+            self.dirty = True
+        self.tenants.update(tx.tenants)
+        self.tokens.update(tx.tokens)
+        for key, value in tx.secrets.items():
+            if value is None:
+                self.secrets.pop(key, None)
+            else:
+                self.secrets[key] = value
+
+    def _set_job(self, job: Job) -> None:
+        old = self.jobs.get(job.id)
+        if old is not None:
+            self._unindex(old)
+        if job.state in TERMINAL:
+            self.jobs.pop(job.id, None)
+            self.finished[job.id] = job
+            if len(self.finished) > self.finished_kept:
+                self.finished.popitem(last=False)
+            if job.group and old is not None:
+                self.open_members[job.group] = self.open_members.get(job.group, 1) - 1
+            self.dirty = True
+            return
+        if old is None and job.group:
+            self.open_members[job.group] = self.open_members.get(job.group, 0) + 1
+        self.jobs[job.id] = job
+        self._index(job)
+
+    def _tell(self, island: str) -> None:
+        self.news[island] = self.news.get(island, 0) + 1
+        self.touched.add(island)
+
+    def _index(self, job: Job) -> None:
+        if job.state is JobState.QUEUED:
+            self.queue[job.id] = None
+            self.dirty = True
+        elif job.state in HOLDS_LEASE:
+            attempt = job.attempts[-1]
+            self.held.setdefault(attempt.island, {})[job.id] = None
+            taken = self.used.get(attempt.pool, Capacity())
+            self.used[attempt.pool] = taken.plus(job.spec.resources, job.spec.num_nodes)
+            self._tell(attempt.island)
+        elif job.state is JobState.PENDING and job.spec.kind is not JobKind.GROUP:
+            for needed in job.spec.depends_on:
+                self.dependants.setdefault(needed, {})[job.id] = None
+
+    def _unindex(self, job: Job) -> None:
+        self.queue.pop(job.id, None)
+        if job.state in HOLDS_LEASE:
+            attempt = job.attempts[-1]
+            self.held.get(attempt.island, {}).pop(job.id, None)
+            taken = self.used.get(attempt.pool, Capacity())
+            self.used[attempt.pool] = taken.less(job.spec.resources, job.spec.num_nodes)
+            self._tell(attempt.island)
+            self.dirty = True
+        elif job.state is JobState.PENDING:
+            for needed in job.spec.depends_on:
+                waiting = self.dependants.get(needed)
+                if waiting is not None:
+                    waiting.pop(job.id, None)
+                    if not waiting:
+                        del self.dependants[needed]
+
+
+@dataclass(slots=True)
+class Tx:
+    """One command's view: the state underneath, its own writes on top."""
+
+    state: State
+    now_ms: int
+    jobs: dict[str, Job] = field(default_factory=dict)
+    islands: dict[str, Island] = field(default_factory=dict)
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    tokens: dict[str, AccessToken] = field(default_factory=dict)
+    artifacts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+    facts: list[tuple[str, str, str, Mapping[str, object]]] = field(default_factory=list)
+    ticks: list[UsageTick] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
+    progress: list[ProgressRow] = field(default_factory=list)
+    keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    after: list[Callable[[State], None]] = field(default_factory=list)
+    """Changes of memory alone, made once the transaction is durable."""
+
+    def job(self, job_id: str) -> Job | None:
+        """Return a job as this command sees it, or None when it is not in memory."""
+        return self.jobs.get(job_id) or self.state.job(job_id)
+
+    def island(self, island_id: str) -> Island:
+        """Return an island as this command sees it, or raise `NotFound`."""
+        found = self.islands.get(island_id) or self.state.islands.get(island_id)
+        if found is None:
+            raise NotFound(f"there is no island {island_id}", hint="causeway islands")
+        return found
+
+    def tenant(self, name: str) -> Tenant:
+        """Return a tenant, or raise `NotFound`."""
+        found = self.tenants.get(name) or self.state.tenants.get(name)
+        if found is None:
+            raise NotFound(f"there is no project {name!r}")
+        return found
+
+    def put_job(self, job: Job, fact: str = "", **data: object) -> Job:
+        """Write a job and, when `fact` is given, the event that says what happened to it."""
+        self.jobs[job.id] = job
+        if fact:
+            self.facts.append((fact, job.id, job.tenant, data))
+        return job
+
+    def put_island(self, island: Island, fact: str = "", **data: object) -> Island:
+        """Write an island and the event that says what happened to it."""
+        self.islands[island.id] = island
+        if fact:
+            self.facts.append((fact, island.id, "", data))
+        return island
+
+    def fact(self, kind: str, subject: str, *, tenant: str = "", **data: object) -> None:
+        """Append an event that comes with no change of a job or an island."""
+        self.facts.append((kind, subject, tenant, data))
+
+    def held_on(self, island_id: str) -> list[Job]:
+        """Return the jobs that hold capacity on the island, as this command sees them."""
+        ids = dict(self.state.held.get(island_id, {}))
+        for job in self.jobs.values():
+            ids.setdefault(job.id, None)
+        found = (self.job(job_id) for job_id in ids)
+        return [
+            job
+            for job in found
+            if job is not None
+            and job.state in HOLDS_LEASE
+            and job.attempts[-1].island == island_id
+        ]
+
+    def __bool__(self) -> bool:
+        """Say whether the command wrote anything."""
+        return bool(
+            self.jobs
+            or self.islands
+            or self.tenants
+            or self.tokens
+            or self.artifacts
+            or self.secrets
+            or self.facts
+            or self.ticks
+            or self.transactions
+            or self.progress
+            or self.keys
+        )
+
+
+def merge(batch: Batch, tx: Tx, next_event: int) -> int:
+    """Add a command's writes to the batch, numbering its events. Return the next free number."""
+    batch.jobs.update(tx.jobs)
+    batch.islands.update(tx.islands)
+    batch.tenants.update(tx.tenants)
+    batch.tokens.update(tx.tokens)
+    batch.artifacts.update(tx.artifacts)
+    batch.secrets.update(tx.secrets)
+    batch.ticks.extend(tx.ticks)
+    batch.transactions.extend(tx.transactions)
+    batch.progress.extend(tx.progress)
+    batch.keys.update(tx.keys)
+    for kind, subject, tenant, data in tx.facts:
+        batch.events.append(
+            Event(
+                seq=next_event,
+                at_ms=tx.now_ms,
+                kind=kind,
+                subject=subject,
+                tenant=tenant,
+                data=data,
+            )
+        )
+        next_event += 1
+    return next_event
+
+
+def heard(state: State, island_id: str, *, now_ms: int, lease_ms: int) -> None:
+    """Renew an island's lease in memory.
+
+    This is the one change that is not written to the store: after a restart every lease is taken
+    to have been renewed at that moment, which only ever errs towards waiting longer.
+    """
+    island = state.islands[island_id]
+    state.islands[island_id] = replace(
+        island, heard_ms=now_ms, lease_until_ms=now_ms + lease_ms
+    )

@@ -1,0 +1,142 @@
+"""Submission: from a checked `Submission` to jobs in the queue, once per idempotency key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from causeway.control import lifecycle
+from causeway.control.settings import Settings
+from causeway.control.state import Tx
+from causeway.model.errors import Conflict, NotFound, QuotaExceeded, Refused
+from causeway.model.identifiers import Kind, Urn, ulid
+from causeway.model.jobs import Job, JobKind, JobSpec, JobState, Submission
+from causeway.model.parties import AccessRole, Caller
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What a submission became."""
+
+    id: str
+    """The job, or the group of an array or DAG."""
+    members: tuple[str, ...]
+    repeated: bool = False
+    """Whether the same key had been used with the same body before; nothing new was made."""
+    notes: tuple[str, ...] = ()
+
+
+def submit(
+    tx: Tx,
+    caller: Caller,
+    submission: Submission,
+    *,
+    key: str,
+    known_key: tuple[str, str] | None,
+    entropy: Callable[[], int],
+    settings: Settings,
+) -> Submitted:
+    """Accept a submission durably. The same key with another body is a `Conflict`."""
+    if caller.role is AccessRole.VIEWER:
+        raise Refused("a viewer may not submit jobs", hint="ask for a token with role member")
+    digest = hashlib.sha256(_encode(submission)).hexdigest() if key else ""
+    known = known_key or tx.keys.get((caller.tenant, key))
+    if known is not None:
+        if known[0] != digest:
+            raise Conflict(f"idempotency key {key!r} was used with another body before")
+        return Submitted(id=known[1], members=(), repeated=True, notes=submission.notes)
+    if len(tx.state.jobs) + len(submission.members) > settings.queue_jobs_max:
+        raise QuotaExceeded(
+            f"{settings.queue_jobs_max:,} jobs are unfinished, which is the most this centre holds",
+            hint="wait for some to end, or cancel some",
+        )
+    _check_tenant(tx, caller, submission)
+    ids = {
+        member.name: str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
+        for member in submission.members
+    }
+    group = ""
+    if len(submission.members) > 1:
+        group = str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
+        spec = JobSpec(name=submission.name, run="", kind=JobKind.GROUP)
+        tx.put_job(_job(tx, caller, group, spec, JobState.PENDING), "job.submitted", members=len(ids))
+    for member in submission.members:
+        needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
+        needs = _open_needs(tx, caller, needs, set(ids.values()))
+        spec = replace(member.spec, depends_on=needs)
+        state = JobState.PENDING if needs else JobState.QUEUED
+        job = replace(_job(tx, caller, ids[member.name], spec, state), group=group)
+        tx.put_job(job, "job.submitted" if needs else "job.queued", name=spec.name)
+    result = group or next(iter(ids.values()))
+    if key:
+        tx.keys[(caller.tenant, key)] = (digest, result)
+    return Submitted(id=result, members=tuple(ids.values()), notes=submission.notes)
+
+
+def _job(tx: Tx, caller: Caller, job_id: str, spec: JobSpec, state: JobState) -> Job:
+    return Job(
+        id=job_id,
+        tenant=caller.tenant,
+        spec=spec,
+        state=state,
+        submitted_ms=tx.now_ms,
+        queued_ms=tx.now_ms,
+        submitted_by=caller.token,
+    )
+
+
+def _check_tenant(tx: Tx, caller: Caller, submission: Submission) -> None:
+    tenant = tx.tenant(caller.tenant)
+    if tenant.budget_micros is not None and tenant.spent_micros >= tenant.budget_micros:
+        raise QuotaExceeded(
+            f"project {tenant.name} has spent its budget of {tenant.budget_micros / 1e6:.2f}",
+            hint="ask an operator to raise the budget",
+        )
+    for member in submission.members:
+        for name in member.spec.secrets:
+            if (caller.tenant, name) not in tx.state.secrets:
+                raise NotFound(
+                    f"project {caller.tenant} has no secret {name!r}",
+                    where="$.secrets",
+                    hint=f"causeway secrets set {name}",
+                )
+
+
+def _open_needs(
+    tx: Tx, caller: Caller, needs: tuple[str, ...], inside: set[str]
+) -> tuple[str, ...]:
+    """Return the needs that are not met yet; refuse unknown, foreign or failed ones."""
+    left = []
+    for needed in needs:
+        if needed in inside:
+            left.append(needed)
+            continue
+        job = tx.job(needed)
+        if job is None or job.tenant != caller.tenant:
+            raise NotFound(f"there is no job {needed} to depend on", where="$.depends_on")
+        if job.state in (JobState.FAILED, JobState.CANCELLED):
+            raise Conflict(f"job {needed}, which it needs, {job.state.value}")
+        if job.state is not JobState.SUCCEEDED:
+            left.append(needed)
+    return tuple(left)
+
+
+def cancel(tx: Tx, caller: Caller, job_id: str) -> Job:
+    """Cancel a job of the caller's tenant. Cancelling an ended job changes nothing."""
+    if caller.role is AccessRole.VIEWER:
+        raise Refused("a viewer may not cancel jobs", hint="ask for a token with role member")
+    job = owned(tx, caller, job_id)
+    return lifecycle.cancel(tx, job, caller.token)
+
+
+def owned(tx: Tx, caller: Caller, job_id: str) -> Job:
+    """Return a job that the caller may see; another tenant's is as if it did not exist."""
+    job = tx.job(job_id)
+    if job is None or (caller.role is not AccessRole.OPERATOR and job.tenant != caller.tenant):
+        raise NotFound(f"there is no job {job_id}", hint="causeway ps")
+    return job

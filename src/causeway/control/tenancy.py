@@ -1,0 +1,129 @@
+"""Tenants, tokens and secrets: checked on every request, revocable at once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from causeway.control.state import State, Tx
+from causeway.model.errors import InvalidInput, NotFound, Refused, Unauthenticated
+from causeway.model.identifiers import is_slug, ulid
+from causeway.model.parties import AccessRole, AccessToken, Caller, Tenant
+
+_RANK = {role: rank for rank, role in enumerate(AccessRole)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token as it is shown once; the store keeps only its digest."""
+
+    id: str
+    secret: str
+
+
+def caller_of(state: State, secret: str, now_ms: int) -> Caller:
+    """Return who a bearer token stands for, or raise `Unauthenticated`."""
+    parts = secret.split("_", 2)
+    token = state.tokens.get(parts[1]) if len(parts) == 3 and parts[0] == "cw" else None
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    if token is None or not hmac.compare_digest(token.secret_sha256, digest):
+        raise Unauthenticated("the token is not known", hint="causeway tokens create")
+    if token.revoked_ms:
+        raise Unauthenticated("the token was revoked", hint="causeway tokens create")
+    if token.expires_ms and token.expires_ms <= now_ms:
+        raise Unauthenticated("the token has expired", hint="causeway tokens create")
+    if token.join_uses or token.label == "join":
+        raise Unauthenticated("a join token only lets an island join", hint="causeway join URL")
+    return Caller(token=token.id, tenant=token.tenant, role=token.role)
+
+
+def need(caller: Caller, role: AccessRole) -> None:
+    """Raise `Refused` unless the caller has at least the role."""
+    if _RANK[caller.role] < _RANK[role]:
+        raise Refused(
+            f"this needs the role {role.value}; your token has {caller.role.value}",
+            hint=f"causeway tokens create --role {role.value}",
+        )
+
+
+def create_token(
+    tx: Tx,
+    *,
+    tenant: str,
+    role: AccessRole,
+    label: str = "",
+    expires_ms: int = 0,
+    join_uses: int = 0,
+    entropy: Callable[[], int],
+) -> NewToken:
+    """Make a token for a tenant (made if new), or a join token when `join_uses` is above 0."""
+    if not is_slug(tenant):
+        raise InvalidInput(f"project name {tenant!r} must be 1-80 of a-z, 0-9, '.', '_', '-'")
+    if tenant not in tx.state.tenants and tenant not in tx.tenants:
+        tx.tenants[tenant] = Tenant(name=tenant)
+    token_id = ulid(tx.now_ms, entropy())
+    prefix = "cwj" if join_uses else "cw"
+    secret = f"{prefix}_{token_id}_{entropy():020x}{entropy():020x}"
+    tx.tokens[token_id] = AccessToken(
+        id=token_id,
+        tenant=tenant,
+        role=role,
+        secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        created_ms=tx.now_ms,
+        expires_ms=expires_ms,
+        label="join" if join_uses else label,
+        join_uses=join_uses,
+    )
+    tx.fact("token.created", token_id, tenant=tenant, role=role.value, label=label)
+    return NewToken(id=token_id, secret=secret)
+
+
+def install_operator(tx: Tx, secret: str, *, tenant: str) -> None:
+    """Make sure that the operator's token of this installation exists, and its project with it."""
+    token_id = secret.split("_", 2)[1]
+    if token_id in tx.state.tokens:
+        return
+    if tenant not in tx.state.tenants:
+        tx.tenants[tenant] = Tenant(name=tenant)
+    tx.tokens[token_id] = AccessToken(
+        id=token_id,
+        tenant=tenant,
+        role=AccessRole.OPERATOR,
+        secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        created_ms=tx.now_ms,
+        label="first operator",
+    )
+    tx.fact("token.created", token_id, tenant=tenant, role="operator", label="first operator")
+
+
+def revoke_token(tx: Tx, caller: Caller, token_id: str) -> None:
+    """Revoke a token at once."""
+    need(caller, AccessRole.ADMIN)
+    token = tx.state.tokens.get(token_id)
+    foreign = token is not None and token.tenant != caller.tenant
+    if token is None or (foreign and caller.role is not AccessRole.OPERATOR):
+        raise NotFound(f"there is no token {token_id}", hint="causeway tokens ls")
+    tx.tokens[token_id] = replace(token, revoked_ms=tx.now_ms)
+    tx.fact("token.revoked", token_id, tenant=token.tenant, by=caller.token)
+
+
+def set_tenant(tx: Tx, caller: Caller, tenant: Tenant) -> Tenant:
+    """Change a tenant's weight, quota, budget or webhook; what it has spent stays."""
+    need(caller, AccessRole.OPERATOR)
+    known = tx.state.tenants.get(tenant.name)
+    merged = replace(tenant, spent_micros=known.spent_micros if known else 0)
+    tx.tenants[tenant.name] = merged
+    tx.fact("tenant.changed", tenant.name, tenant=tenant.name, by=caller.token)
+    return merged
+
+
+def set_secret(tx: Tx, caller: Caller, name: str, sealed: bytes | None) -> None:
+    """Keep a sealed secret of the caller's project, or remove it."""
+    need(caller, AccessRole.MEMBER)
+    if not name.isidentifier() or len(name) > 120:
+        raise InvalidInput(f"secret name {name!r} must be a variable name", where="$.name")
+    tx.secrets[(caller.tenant, name)] = sealed
+    kind = "secret.set" if sealed is not None else "secret.removed"
+    tx.fact(kind, name, tenant=caller.tenant, by=caller.token)

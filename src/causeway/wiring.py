@@ -1,0 +1,231 @@
+"""The only place that chooses adapters: what a control plane and an island are made of.
+
+    <state>/causeway.sqlite3   the store, unless a PostgreSQL URL is given
+    <state>/content/           chunks and manifests of artefacts
+    <state>/logs/              logs of attempts
+    <state>/secret.key         key that seals projects' secrets (0600)
+    <state>/operator.token     the first operator's token (0600)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from causeway.model.errors import InvalidInput, Refused
+from causeway.model.fleet import PoolView, WaitingJob
+from causeway.model.islands import Profile
+from causeway.model.reasons import Reason
+
+DEFAULT_TENANT = "default"
+
+
+def serve(
+    *,
+    state: Path,
+    host: str = "127.0.0.1",
+    port: int = 7800,
+    store: str | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
+) -> int:
+    """Run a control plane until it is told to stop; return the exit code."""
+    import uvicorn
+
+    refuse_open_door(host, cert=cert, insecure=insecure)
+    state.mkdir(parents=True, exist_ok=True)
+    app = build(state=state, store_url=store or f"sqlite:///{state / 'causeway.sqlite3'}")
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ssl_certfile=str(cert) if cert else None,
+        ssl_keyfile=str(key) if key else None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run()
+    return 0
+
+
+def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:
+    """Refuse to listen beyond this machine in clear text unless someone insists."""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and cert is None and not insecure:
+        raise Refused(
+            f"listening on {host} without TLS would send tokens in clear text",
+            hint="give --cert and --key, or --insecure behind a proxy that ends TLS",
+        )
+
+
+def build(*, state: Path, store_url: str):  # type: ignore[no-untyped-def]
+    """Return the ASGI application of a control plane over its state folder."""
+    from cryptography.fernet import Fernet
+
+    from causeway.adapters.content import FolderStore
+    from causeway.adapters.logs import FolderLogs
+    from causeway.adapters.store import open_store
+    from causeway.adapters.world import SystemChance, SystemClock
+    from causeway.api.app import application
+    from causeway.api.door import Door
+    from causeway.api.reader import PageReader
+    from causeway.control.plane import Plane
+    from causeway.control.service import Service
+    from causeway.control.settings import Settings
+    from causeway.web import routes as page_routes
+
+    clock = SystemClock()
+    settings = Settings()
+    store = open_store(store_url)
+    plane = Plane(
+        store, clock, SystemChance(), settings=settings, verdicts=verdicts, matches=matches
+    )
+    sealer = Fernet(_kept(state / "secret.key", lambda: Fernet.generate_key().decode()).encode())
+    door = Door(
+        plane=plane,
+        service=Service(plane, on_lead=_operator(state)),
+        store=store,
+        logs=FolderLogs(state / "logs"),
+        chunks=FolderStore(state / "content", clock=clock),
+        clock=clock,
+        settings=settings,
+        seal=sealer.encrypt,
+        unseal=sealer.decrypt,
+    )
+    return application(door, page_routes(PageReader(door), authorise=door.caller))
+
+
+def _operator(state: Path):  # type: ignore[no-untyped-def]
+    """Return the command that makes sure of the first operator's token."""
+    import secrets
+
+    from causeway.control import tenancy
+
+    secret = _kept(
+        state / "operator.token", lambda: f"cw_{secrets.token_hex(8)}_{secrets.token_hex(24)}"
+    )
+    return lambda tx: tenancy.install_operator(tx, secret, tenant=DEFAULT_TENANT)
+
+
+def _kept(path: Path, make) -> str:  # type: ignore[no-untyped-def]
+    """Return a secret file's text; make it, readable by its owner alone, when it is not there."""
+    if not path.exists():
+        fresh = path.with_name(path.name + ".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+    return path.read_text().strip()
+
+
+@lru_cache(maxsize=1)
+def _rules():  # type: ignore[no-untyped-def]
+    from causeway import law
+
+    return law.parse(files("causeway.law").joinpath(law.RULES_FILE).read_text())
+
+
+def verdicts(
+    waiting: tuple[WaitingJob, ...], pools: tuple[PoolView, ...], now_ms: int
+) -> Mapping[str, Mapping[str, Reason]]:
+    """Ask the law room about every waiting job that carries data labels."""
+    from causeway import law
+
+    return law.verdicts(waiting, pools, _rules(), now_ms=now_ms)
+
+
+@lru_cache(maxsize=4_096)
+def _filter(expression: str):  # type: ignore[no-untyped-def]
+    from causeway.discover import compile_filter
+
+    return compile_filter(expression)
+
+
+def matches(expression: str, pool: PoolView) -> bool:
+    """Say whether an offer is inside a job's `where` expression."""
+    return bool(_filter(expression).matches(pool))
+
+
+def read_profile(path: Path) -> Profile:
+    """Read an island's profile from TOML, or raise `InvalidInput` that names the place."""
+    import tomllib
+
+    import msgspec
+
+    try:
+        plain = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"the profile cannot be read: {error}", where=str(path)) from None
+    known = set(Profile.__dataclass_fields__)
+    for name in plain:
+        if name not in known:
+            raise InvalidInput(
+                f"unknown field {name!r}", where=f"$.{name}", hint=f"one of: {sorted(known)}"
+            )
+    try:
+        return msgspec.convert(plain, Profile, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error), where=str(path)) from None
+
+
+def join(url: str, *, token: str | None, root: Path, profile: Path) -> int:
+    """Run an island's agent until it is told to stop; return the exit code."""
+    from causeway.adapters.local import LocalEngine
+    from causeway.adapters.world import SystemChance, SystemClock
+    from causeway.agent import run_agent
+    from causeway.sdk.transfer import HttpTransfer
+
+    clock = SystemClock()
+    declared = read_profile(profile)
+    root.mkdir(parents=True, exist_ok=True)
+    limits = _capacity_of(profile)
+    engine = LocalEngine(root, clock=clock, capacity=limits, warm=_warm())
+    urls = [one.rstrip("/") for one in url.split(",")]
+    asyncio.run(
+        run_agent(
+            root=root,
+            urls=urls,
+            profile=declared,
+            join_token=token,
+            engine=engine,
+            transfer_factory=HttpTransfer,
+            clock=clock,
+            chance=SystemChance(),
+        )
+    )
+    return 0
+
+
+def _warm() -> tuple[str, ...]:
+    """Keep a warm PyTorch only where PyTorch is installed."""
+    from importlib.util import find_spec
+
+    return ("torch",) if find_spec("torch") is not None else ()
+
+
+def _capacity_of(profile: Path):  # type: ignore[no-untyped-def]
+    """Read `<profile>.capacity.toml` beside the profile: what of this machine the island offers."""
+    import tomllib
+
+    import msgspec
+
+    from causeway.model.resources import Capacity
+
+    path = profile.with_suffix(".capacity.toml")
+    if not path.exists():
+        return None
+    return msgspec.convert(tomllib.loads(path.read_text()), Capacity, strict=False)
+
