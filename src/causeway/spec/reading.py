@@ -197,12 +197,13 @@ def _check_digits(digits: str, where: str) -> None:
 class _Open:
     """A mapping or list that is still being read, with how many values it holds so far."""
 
-    __slots__ = ("anchor", "key", "tree", "values")
+    __slots__ = ("anchor", "key", "merged", "tree", "values")
 
     def __init__(self, tree: dict[str, object] | list[object], anchor: str | None) -> None:
         self.tree = tree
         self.anchor = anchor
         self.key: str | None = None
+        self.merged: set[str] = set()
         self.values = 1
 
 
@@ -244,7 +245,7 @@ class _Builder:
         top = self.stack[-1] if self.stack else None
         if top is not None and isinstance(top.tree, dict) and top.key is None:
             key = str(event.value)
-            if key in top.tree and key != "<<":
+            if key in top.tree and key not in top.merged:
                 raise _duplicate(key, _line(event))
             top.key = key
             return
@@ -269,9 +270,8 @@ class _Builder:
         elif top.key == "<<":
             self.merge(top, value, event)
         else:
-            if top.key in top.tree:
-                # It came from a merge before; what is written out wins.
-                del top.tree[top.key]
+            # A field that a merge brought in before is overridden by what is written out.
+            top.merged.discard(top.key)
             top.tree[top.key] = value
             top.key = None
 
@@ -282,7 +282,9 @@ class _Builder:
             if not isinstance(source, dict):
                 raise InvalidInput("`<<` merges mappings only", where=_line(event))
             for key, item in source.items():
-                top.tree.setdefault(key, item)
+                if key not in top.tree:
+                    top.merged.add(key)
+                    top.tree[key] = item
         top.key = None
 
 
