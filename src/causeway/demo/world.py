@@ -1,0 +1,138 @@
+"""The processes of the demonstration: one control plane and three islands, started and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from causeway.model.errors import Unavailable
+
+ISLANDS = ("alba", "boreal", "corva")
+PROFILES = Path(__file__).parent / "islands"
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that was started; `stop` ends it all."""
+
+    folder: Path
+    port: int
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30.0))
+
+    @property
+    def url(self) -> str:
+        """Where the control plane listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start a `causeway` process in its own session, its output in `<folder>/<name>.log`."""
+        log = (self.folder / f"{name}.log").open("ab")
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "causeway.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        log.close()
+
+    def start_centre(self) -> None:
+        """Start the control plane and wait until it leads."""
+        state = self.folder / "centre"
+        self.start("centre", "up", "--state", str(state), "--port", str(self.port))
+        self.until("the control plane leads", 30, self._leads)
+        token = (state / "operator.token").read_text().strip()
+        self.client.headers["authorization"] = f"Bearer {token}"
+
+    def _leads(self) -> bool:
+        try:
+            return self.client.get(f"{self.url}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def start_island(self, name: str, join_token: str) -> None:
+        """Join an island by the access path that a stranger's would use."""
+        self.start(
+            name,
+            "join",
+            self.url,
+            "--token",
+            join_token,
+            "--root",
+            str(self.folder / "islands" / name),
+            "--profile",
+            str(PROFILES / f"{name}.toml"),
+        )
+
+    def kill_island(self, name: str) -> list[int]:
+        """SIGKILL an island outright: the agent and everything that it started."""
+        agent = psutil.Process(self.processes[name].pid)
+        victims = [agent, *agent.children(recursive=True)]
+        for victim in victims:
+            try:
+                victim.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                # It ended by itself between the listing and the signal: as dead as asked.
+                continue
+        self.processes[name].wait(10)
+        return [victim.pid for victim in victims]
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Call the API and return its JSON; an error is raised with what the API says."""
+        answer = self.client.request(method, self.url + path, **options)
+        if answer.status_code >= 400:
+            raise Unavailable(f"{method} {path}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+    def until(self, what: str, seconds: float, check: Any) -> Any:
+        """Wait until `check()` is true and return its value; raise when it takes too long."""
+        deadline = time.monotonic() + seconds
+        while True:
+            value = check()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"after {seconds:.0f} s this was not so: {what}",
+                    hint=f"see the logs in {self.folder}",
+                )
+            for name, process in self.processes.items():
+                if process.poll() is not None and process.returncode not in (0, -signal.SIGKILL):
+                    raise Unavailable(
+                        f"{name} ended with {process.returncode}",
+                        hint=f"see {self.folder / name}.log",
+                    )
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End everything, islands first so that they leave cleanly."""
+        for name in [*ISLANDS, "centre"]:
+            process = self.processes.get(name)
+            if process is None or process.poll() is not None:
+                continue
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
