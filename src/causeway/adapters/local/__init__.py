@@ -1,0 +1,20 @@
+"""The local engine: attempts as real processes on this host, isolated as strongly as it allows.
+
+    engine.py       the port: start, stop, poll, forget; one thread that owns every attempt
+    attempt.py      one attempt's mutable present and how it becomes a `Status`
+    fork_server.py  the program that forks every process (cold: bare; warm: with torch imported)
+    spawner.py      the engine's end of a fork server
+    namespaces.py   a private view of the system for a forked, already warm process
+    cgroups.py      CPU, memory and process limits, v1 or v2, whichever is writable
+    sandbox.py      bubblewrap command lines, and the test that they work here
+    warm.py         which programs can be forked into a warm process
+    probe.py        what is on this host
+    power.py        energy of one attempt: counters where readable, else a model
+
+`fork_server` and `namespaces` run as a separate program and import the standard library only.
+"""
+
+from causeway.adapters.local.engine import LocalEngine
+from causeway.adapters.local.power import PowerMeter
+
+__all__ = ["LocalEngine", "PowerMeter"]

@@ -1,0 +1,457 @@
+"""How attempts live: the moves from set-up to the end, for the engine's one thread.
+
+The conductor holds every attempt, orders processes from fork servers, and reacts to what they tell
+and to the clock. It never blocks and never waits: what must be waited for (a killed process that is
+not gone yet, a grace) is looked at again by `tick`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from causeway.adapters.local import census, sandbox
+from causeway.adapters.local.attempt import (
+    RESTARTS_MAX,
+    Child,
+    Key,
+    Outcome,
+    Running,
+    Stage,
+    exit_code,
+    killed_by,
+    newest_checkpoint,
+    rank_environment,
+)
+from causeway.adapters.local.cgroups import PIDS_MAX, Bounds, Group
+from causeway.adapters.local.host import (
+    LIMITS,
+    PROCESS,
+    RLIMITS,
+    RLIMITS_PROCESS,
+    SANDBOX,
+    Host,
+    free_port,
+)
+from causeway.adapters.local.spawner import ForkServer, Order
+from causeway.adapters.local.warm import program_of
+from causeway.model.jobs import FailureClass
+from causeway.model.protocol import Phase
+from causeway.ports.engine import Launch
+
+SETUP_RANK = -1
+SAMPLE_MS = 500
+"""How often CPU time and memory of running attempts are read."""
+QUIET_TRY_MS = 5
+QUIET_MS = 5_000
+"""How long killed processes may take to be gone (one in an uninterruptible sleep never goes)."""
+TIME_LIMIT_GRACE_MS = 5_000
+TRAP = "trap 'exit 143' TERM; "
+"""Put before every script: bash then outlives the program that it waits for, so that a stop leaves
+the program its grace, and does not go on with the script's next line."""
+
+
+class Servers(Protocol):
+    """Where processes come from."""
+
+    def cold(self) -> ForkServer:
+        """Return the fork server; `OSError` when it cannot be kept running."""
+
+    def warm(self, environment: str) -> ForkServer | None:
+        """Return the warm one of an environment when it is ready."""
+
+
+class Conductor:
+    """All attempts of one engine."""
+
+    def __init__(
+        self,
+        host: Host,
+        servers: Servers,
+        *,
+        now_ms: Callable[[], int],
+        show: Callable[[Running], None],
+    ) -> None:
+        self.host = host
+        self.servers = servers
+        self.now_ms = now_ms
+        self.show = show
+        self.attempts: dict[Key, Running] = {}
+        self.owners: dict[int, Running] = {}
+        """Whose each process is, by its number."""
+        self.forgotten: dict[Key, Launch | None] = {}
+        """Attempts that are dropped once quiet, and what was started under the same key since."""
+        self.trash: list[Group] = []
+        """Groups that could not be removed yet."""
+        self.numbers = 0
+
+    # --- what the agent asks ------------------------------------------------------------------
+
+    def begin(self, launch: Launch) -> None:
+        """Start an attempt."""
+        key = launch.job, launch.fence
+        if key in self.attempts:
+            if key in self.forgotten:
+                self.forgotten[key] = launch
+            return
+        at = self.attempts[key] = Running(launch=launch)
+        try:
+            refusal = self._prepare(at)
+        except OSError as error:
+            refusal = f"it could not be prepared: {error}"
+        if refusal:
+            self._end(at, Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=refusal))
+        elif launch.spec.setup:
+            at.started_ms = self.now_ms()
+            self._spawn(at, SETUP_RANK, launch.envs)
+        else:
+            self._spawn_ranks(at)
+        self.show(at)
+
+    def stop(self, key: Key, grace_ms: int) -> None:
+        """Ask an attempt to end."""
+        at = self.attempts.get(key)
+        if at is None or at.stage is Stage.DONE:
+            return
+        if at.outcome is None or at.restart:
+            at.restart = False
+            at.outcome = Outcome(phase=Phase.STOPPED, message="it was stopped")
+        at.stage = Stage.ENDING
+        self._terminate(at, grace_ms)
+        self._settle(at)
+
+    def forget(self, key: Key) -> None:
+        """Kill what is left and drop the record."""
+        at = self.attempts.get(key)
+        if at is None:
+            return
+        if at.stage is Stage.DONE:
+            del self.attempts[key]
+            return
+        self.forgotten[key] = None
+        self.stop(key, 0)
+
+    # --- what fork servers tell ---------------------------------------------------------------
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Handle one message of a fork server."""
+        number = event["id"]
+        at = self.owners.get(number)
+        if at is None:
+            return
+        child = at.children[number]
+        match event["event"]:
+            case "spawned":
+                child.pid = event["pid"]
+                if at.kill_at_ms and at.stage is Stage.ENDING:
+                    self._signal(at, signal.SIGTERM)
+            case "refused":
+                self._fail(
+                    at, FailureClass.ENGINE, f"a process could not be started: {event['error']}"
+                )
+                if not child.pid:
+                    self._drop(number)
+            case "exit":
+                at.gone_cpu_ms += event["cpu_ms"]
+                self._drop(number)
+                self._exited(at, child, exit_code(event["code"]))
+        self._settle(at)
+        self.show(at)
+
+    def lost(self, server: ForkServer) -> None:
+        """Handle the end of a fork server: its children died with it."""
+        for number, at in list(self.owners.items()):
+            if at.children[number].server is server:
+                self._drop(number)
+                self._fail(at, FailureClass.ENGINE, "the process that starts processes has died")
+                self._settle(at)
+                self.show(at)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def tick(self) -> int | None:
+        """Look at everything that time changes. Return in how many ms to look again."""
+        now = self.now_ms()
+        soonest: int | None = None
+        for at in list(self.attempts.values()):
+            if at.stage is Stage.DONE:
+                continue
+            self._watch(at, now)
+            wait = QUIET_TRY_MS if at.stage is Stage.ENDING and not at.children else SAMPLE_MS
+            deadlines = [t for t in (at.time_up_ms, at.kill_at_ms) if t > now]
+            wait = min([wait, *(t - now for t in deadlines)])
+            soonest = wait if soonest is None else min(soonest, wait)
+        self.trash = [group for group in self.trash if not _removed(group)]
+        if self.trash:
+            soonest = min(soonest or SAMPLE_MS, SAMPLE_MS)
+        return soonest
+
+    def _watch(self, at: Running, now: int) -> None:
+        if now - at.sampled_ms >= SAMPLE_MS and at.children:
+            at.sampled_ms = now
+            self._sample(at)
+            self.show(at)
+        if at.outcome is None and 0 < at.time_up_ms <= now:
+            limit = f"it ran longer than its limit of {at.launch.spec.time_limit_s:g} s"
+            at.outcome = Outcome(phase=Phase.FAILED, failure=FailureClass.LIMIT, message=limit)
+            at.stage = Stage.ENDING
+            self._terminate(at, TIME_LIMIT_GRACE_MS)
+        if at.stage is Stage.ENDING:
+            self._settle(at)
+
+    def _sample(self, at: Running) -> None:
+        """Read what it uses; without groups, also hold it to its memory."""
+        if at.group is not None:
+            at.cpu_ms = max(at.cpu_ms, at.group.cpu_ms(), at.gone_cpu_ms)
+            at.memory_bytes = at.group.memory_bytes()
+            return
+        cpu_ms, at.memory_bytes = census.usage(c.pid for c in at.children.values() if c.pid)
+        at.cpu_ms = max(at.cpu_ms, at.gone_cpu_ms + cpu_ms)
+        most = at.launch.spec.resources.memory_bytes * at.launch.spec.num_nodes
+        if at.memory_bytes > most:
+            self._fail(at, FailureClass.LIMIT, _memory_message(at))
+
+    # --- starting -----------------------------------------------------------------------------
+
+    def _prepare(self, at: Running) -> str:
+        """Choose isolation, make the group and the folders. Return why it cannot be, or nothing."""
+        spec, host = at.launch.spec, self.host
+        level = host.level(spec.isolation)
+        if not level:
+            works = ", ".join(host.isolation)
+            return f"isolation {spec.isolation!r} does not work on this host; what works: {works}"
+        if spec.image:
+            return "this engine runs programs of the host's own system, not container images"
+        if not host.bash:
+            return "bash was not found on this host"
+        at.isolation = level
+        self._choose_warm(at)
+        for name in ("work", "logs", "checkpoints"):
+            (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
+        if host.groups is not None:
+            self.numbers += 1
+            at.group = host.groups.make(f"attempt-{self.numbers}", _bounds(at))
+        return ""
+
+    def _choose_warm(self, at: Running) -> None:
+        """Fork from a warm process where the program allows it. Where a fork cannot make its own
+        sandbox, an attempt that did not ask for one runs a level lower, and its status says so."""
+        spec = at.launch.spec
+        server = self.servers.warm(spec.warm)
+        if server is None:
+            return
+        weaker = at.isolation == SANDBOX and not server.views
+        if weaker and spec.isolation == SANDBOX:
+            return
+        threads = max(1, spec.resources.cpu_milli // 1000)
+        at.program = program_of(spec.run, at.launch.envs, threads=threads)
+        if at.program is not None and weaker:
+            at.isolation = LIMITS if self.host.groups is not None else PROCESS
+
+    def _spawn_ranks(self, at: Running) -> None:
+        spec, port = at.launch.spec, free_port()
+        resume = newest_checkpoint(at.launch.folder / "checkpoints") if at.restarts else None
+        at.stage, at.sampled_ms = Stage.RUN, self.now_ms()
+        at.started_ms = at.started_ms or at.sampled_ms
+        for rank in range(spec.num_nodes):
+            if at.stage is Stage.RUN:
+                self._spawn(at, rank, rank_environment(at.launch, rank, port, resume=resume))
+
+    def _spawn(self, at: Running, rank: int, env: Mapping[str, str]) -> None:
+        """Order one process."""
+        try:
+            server = self.servers.cold()
+        except OSError as error:
+            self._fail(at, FailureClass.ENGINE, f"no process can be started: {error}")
+            return
+        program = at.program if rank != SETUP_RANK else None
+        ready = self.servers.warm(at.launch.spec.warm) if program else None
+        if ready is not None:
+            server, at.warm = ready, True
+        elif rank != SETUP_RANK:
+            program, at.warm = None, False
+        self.numbers += 1
+        at.children[self.numbers] = Child(rank=rank, server=server)
+        self.owners[self.numbers] = at
+        logs = at.launch.folder / "logs"
+        name = "setup" if rank == SETUP_RANK else f"rank-{rank}"
+        sandboxed = at.isolation == SANDBOX
+        server.spawn(
+            self.numbers,
+            Order(
+                argv=self._argv(at, setup=rank == SETUP_RANK),
+                env=env,
+                cwd=at.launch.folder / "work",
+                stdout=logs / f"{name}.stdout",
+                stderr=logs / f"{name}.stderr",
+                join=at.group.joins if at.group else (),
+                limits=RLIMITS if at.group or sandboxed else RLIMITS_PROCESS,
+                marks=() if at.group or sandboxed else _marks(env),
+                program=program,
+                view=self._view(at) if sandboxed and program else None,
+            ),
+        )
+
+    def _argv(self, at: Running, *, setup: bool) -> list[str]:
+        spec = at.launch.spec
+        script = [self.host.bash, "-c", TRAP + (spec.setup if setup else spec.run)]
+        if at.isolation != SANDBOX:
+            return script
+        nodes = sandbox.accelerator_nodes() if spec.resources.accelerator else ()
+        folder = at.launch.folder.resolve()
+        return [*sandbox.command(self.host.bwrap, self.host.view, folder, devices=nodes), *script]
+
+    def _view(self, at: Running) -> dict[str, Any]:
+        """Return what a warm process needs to know to make its own sandbox."""
+        binds = self.host.view.binds(at.launch.folder.resolve())
+        nodes = sandbox.accelerator_nodes() if at.launch.spec.resources.accelerator else ()
+        return {
+            "binds": [[kind, str(path)] for kind, path in binds],
+            "devices": list(nodes),
+            "cwd": str(at.launch.folder.resolve() / "work"),
+        }
+
+    # --- ending -------------------------------------------------------------------------------
+
+    def _exited(self, at: Running, child: Child, code: int) -> None:
+        """Decide what the end of one process means."""
+        if at.stage is Stage.ENDING or at.outcome is not None:
+            if at.outcome is not None and at.outcome.exit_code is None and child.rank <= 0:
+                at.outcome = _with_code(at.outcome, code)
+            return
+        if code == 0:
+            if at.children:
+                return
+            if at.stage is Stage.SETUP:
+                self._spawn_ranks(at)
+                return
+            at.outcome = Outcome(phase=Phase.SUCCEEDED, exit_code=0)
+            at.stage = Stage.ENDING
+            return
+        if at.group is not None and at.group.memory_kills():
+            self._fail(at, FailureClass.LIMIT, _memory_message(at), code)
+            return
+        who = "setup" if child.rank == SETUP_RANK else f"rank {child.rank}"
+        number = killed_by(code)
+        how = f"was killed by {_signal_name(number)}" if number else f"ended with exit code {code}"
+        self._fail(at, FailureClass.USER, f"{who} {how}", code)
+        checkpoints = at.launch.spec.checkpoint is not None
+        if number and checkpoints and child.rank != SETUP_RANK and at.restarts < RESTARTS_MAX:
+            at.restart = True
+
+    def _fail(
+        self, at: Running, failure: FailureClass, message: str, code: int | None = None
+    ) -> None:
+        """Let it end as failed, unless another cause came first, and kill what is left at once."""
+        if at.outcome is None:
+            at.outcome = Outcome(
+                phase=Phase.FAILED, exit_code=code, failure=failure, message=message
+            )
+        at.stage = Stage.ENDING
+        self._kill(at)
+
+    def _terminate(self, at: Running, grace_ms: int) -> None:
+        """Send SIGTERM now and SIGKILL after the grace."""
+        until = self.now_ms() + max(0, grace_ms)
+        if grace_ms <= 0:
+            self._kill(at)
+        elif not at.kill_at_ms or until < at.kill_at_ms:
+            if not at.kill_at_ms:
+                self._signal(at, signal.SIGTERM)
+            at.kill_at_ms = until
+
+    def _kill(self, at: Running) -> None:
+        self._signal(at, signal.SIGKILL)
+        at.kill_at_ms = at.kill_at_ms or self.now_ms()
+        if at.group is not None:
+            at.group.kill()
+
+    def _signal(self, at: Running, sent: signal.Signals) -> None:
+        skip = sandbox.OUTER_PROCESSES
+        for number, child in at.children.items():
+            spare = at.isolation == SANDBOX and sent is not signal.SIGKILL
+            child.server.signal(number, sent, skip=skip if spare else 0)
+
+    def _settle(self, at: Running) -> None:
+        """When an ending attempt is quiet, finish it or start its gang again."""
+        if at.stage is not Stage.ENDING:
+            return
+        now = self.now_ms()
+        if at.children:
+            if at.kill_at_ms and now >= at.kill_at_ms:
+                self._kill(at)
+            return
+        at.quiet_by_ms = at.quiet_by_ms or now + QUIET_MS
+        if at.group is not None and at.group.pids() and now < at.quiet_by_ms:
+            at.group.kill()
+            return
+        at.kill_at_ms = at.quiet_by_ms = 0
+        if at.restart:
+            at.restart, at.outcome = False, None
+            at.restarts += 1
+            self._spawn_ranks(at)
+            self.show(at)
+            return
+        assert at.outcome is not None
+        self._end(at, at.outcome)
+
+    def _end(self, at: Running, outcome: Outcome) -> None:
+        """Make it `done`: the last figures, the group away, the outcome shown."""
+        at.outcome = outcome
+        at.cpu_ms = max(at.cpu_ms, at.gone_cpu_ms)
+        if at.group is not None:
+            at.cpu_ms = max(at.cpu_ms, at.group.cpu_ms())
+            if not at.group.remove():
+                self.trash.append(at.group)
+            at.group = None
+        at.stage, at.ended_ms = Stage.DONE, self.now_ms()
+        self.show(at)
+        if at.key in self.forgotten:
+            del self.attempts[at.key]
+            again = self.forgotten.pop(at.key)
+            if again is not None:
+                self.begin(again)
+
+    def _drop(self, number: int) -> None:
+        del self.owners[number].children[number]
+        del self.owners[number]
+
+
+def _bounds(at: Running) -> Bounds:
+    need, ranks = at.launch.spec.resources, at.launch.spec.num_nodes
+    return Bounds(
+        cpu_milli=need.cpu_milli * ranks,
+        memory_bytes=need.memory_bytes * ranks,
+        pids=PIDS_MAX * ranks,
+    )
+
+
+def _marks(env: Mapping[str, str]) -> list[str]:
+    """Return what tells this attempt's orphans apart; nothing when the environment does not say."""
+    names = ("CAUSEWAY_JOB_ID", "CAUSEWAY_ATTEMPT", "RANK")
+    found = [f"{name}={env[name]}" for name in names if name in env]
+    return found if "CAUSEWAY_JOB_ID" in env and "CAUSEWAY_ATTEMPT" in env else []
+
+
+def _memory_message(at: Running) -> str:
+    mib = at.launch.spec.resources.memory_bytes * at.launch.spec.num_nodes / 1024**2
+    return f"it used more memory than the {mib:,.0f} MiB that it asked for"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def _with_code(outcome: Outcome, code: int) -> Outcome:
+    return Outcome(
+        phase=outcome.phase, exit_code=code, failure=outcome.failure, message=outcome.message
+    )
+
+
+def _removed(group: Group) -> bool:
+    group.kill()
+    return group.remove()

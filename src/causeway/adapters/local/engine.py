@@ -1,0 +1,255 @@
+"""The local engine: attempts as processes on this host.
+
+One thread owns everything that changes: it hears from the fork servers, takes the agent's wishes
+from a queue, and keeps the time. The port's methods leave a wish or read what that thread showed
+last, so none of them waits for a process.
+
+Nothing outlives the agent: see `fork_server`. Groups that a killed agent left behind are cleared
+by the next engine that starts with the same root.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import select
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from causeway.adapters.local import probe
+from causeway.adapters.local.attempt import Key, Running
+from causeway.adapters.local.conductor import Conductor
+from causeway.adapters.local.host import look
+from causeway.adapters.local.spawner import ForkServer
+from causeway.adapters.local.warm import ENVIRONMENTS
+from causeway.model.errors import InvalidInput
+from causeway.model.islands import Inventory
+from causeway.model.protocol import Phase
+from causeway.model.resources import Capacity
+from causeway.ports import Clock
+from causeway.ports.engine import Launch, Status
+
+SERVER_STARTS_MAX = 8
+"""How often one fork server is started before the engine gives it up."""
+CLOSE_S = 15.0
+
+
+class LocalEngine:
+    """`ports.engine.Engine` over processes of this host."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        capacity: Capacity | None = None,
+        warm: Sequence[str] = (),
+        hidden: Sequence[Path] = (),
+    ) -> None:
+        """`root` is the agent's own folder: jobs see nothing of it but their attempt's folder.
+
+        `capacity` caps what is offered (several islands on one host), `warm` names environments
+        to keep warm, `hidden` names more folders that jobs must not see.
+        """
+        unknown = [name for name in warm if name not in ENVIRONMENTS]
+        if unknown:
+            raise InvalidInput(
+                f"there is no warm environment {unknown[0]!r}",
+                hint=f"one of: {', '.join(ENVIRONMENTS)}",
+            )
+        self._root = root
+        self._capacity = capacity
+        self._host = look(root, hidden)
+        self._servers = _Servers(warm)
+        self._conductor = Conductor(
+            self._host, self._servers, now_ms=clock.monotonic_ms, show=self._show
+        )
+        if self._host.groups is not None:
+            self._conductor.trash.extend(self._host.groups.leftovers())
+        self._lock = threading.Lock()
+        self._shown: dict[Key, Status] = {}
+        self._wishes: collections.deque[Callable[[], None]] = collections.deque()
+        self._changed: Callable[[], None] = lambda: None
+        self._closing = False
+        self._wake_read, self._wake_write = os.pipe()
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        self._thread = threading.Thread(target=self._loop, name="local-engine", daemon=True)
+        self._thread.start()
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` from the engine's thread whenever `poll` shows a new phase."""
+        self._changed = changed
+
+    def probe(self) -> Inventory:
+        """Find out what is here."""
+        return probe.inventory(
+            self._root,
+            capacity=self._capacity,
+            isolation=self._host.isolation,
+            warm=self._servers.ready(),
+        )
+
+    def start(self, launch: Launch) -> None:
+        """Begin starting an attempt."""
+        key = launch.job, launch.fence
+        with self._lock:
+            if key in self._shown:
+                return
+            self._shown[key] = Status(phase=Phase.STARTING)
+        self._wish(lambda: self._conductor.begin(launch))
+
+    def stop(self, job: str, fence: int, *, grace_ms: int) -> None:
+        """Ask it to end, kill it after the grace."""
+        self._wish(lambda: self._conductor.stop((job, fence), grace_ms))
+
+    def poll(self) -> Mapping[tuple[str, int], Status]:
+        """Return the present of every attempt."""
+        with self._lock:
+            return dict(self._shown)
+
+    def forget(self, job: str, fence: int) -> None:
+        """Kill what is left of it and drop all record."""
+        with self._lock:
+            self._shown.pop((job, fence), None)
+        self._wish(lambda: self._conductor.forget((job, fence)))
+
+    def close(self) -> None:
+        """Kill everything and let go."""
+        self._closing = True
+        self._wake()
+        self._thread.join(CLOSE_S)
+
+    # --- the engine's thread ------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        self._servers.begin()
+        wait_ms: int | None = 0
+        while not self._closing:
+            poller = select.poll()
+            poller.register(self._wake_read, select.POLLIN)
+            for server in self._servers.all():
+                wanted = select.POLLIN | (select.POLLOUT if server.wants_write else 0)
+                poller.register(server.link.fileno(), wanted)
+            poller.poll(wait_ms)
+            self._drain_wake()
+            while self._wishes:
+                self._wishes.popleft()()
+            for server in self._servers.all():
+                self._hear(server)
+            wait_ms = self._conductor.tick()
+        self._let_go()
+
+    def _hear(self, server: ForkServer) -> None:
+        server.flush()
+        events = server.receive()
+        if events is None:
+            self._servers.lost(server)
+            self._conductor.lost(server)
+            return
+        for event in events:
+            if event["event"] == "ready":
+                self._servers.is_ready(server, threads=event["threads"], views=event["views"])
+                self._changed()
+            else:
+                self._conductor.hear(event)
+
+    def _let_go(self) -> None:
+        for server in self._servers.all():
+            server.close()
+        groups = [at.group for at in self._conductor.attempts.values() if at.group is not None]
+        for group in (*groups, *self._conductor.trash):
+            group.kill()
+            group.remove()
+        if self._host.groups is not None:
+            self._host.groups.close()
+        os.close(self._wake_read)
+
+    def _show(self, at: Running) -> None:
+        """Publish an attempt, unless it was forgotten meanwhile."""
+        status = at.status()
+        with self._lock:
+            before = self._shown.get(at.key)
+            if before is None or at.key in self._conductor.forgotten:
+                return
+            self._shown[at.key] = status
+        if before.phase != status.phase or before.restarts != status.restarts:
+            self._changed()
+
+    def _wish(self, wish: Callable[[], None]) -> None:
+        self._wishes.append(wish)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            # The pipe is full of wake-ups that were not read yet: one is enough.
+            return
+
+    def _drain_wake(self) -> None:
+        try:
+            os.read(self._wake_read, 65536)
+        except BlockingIOError:
+            return
+
+
+class _Servers:
+    """The fork servers: one cold, one warm per environment, each started again when it dies."""
+
+    def __init__(self, warm: Sequence[str]) -> None:
+        self._names = tuple(warm)
+        self._held: dict[str, ForkServer] = {}
+        """By environment; the cold one under the empty name."""
+        self._starts: collections.Counter[str] = collections.Counter()
+
+    def begin(self) -> None:
+        """Start all of them in the background."""
+        for name in ("", *self._names):
+            self._start(name)
+
+    def all(self) -> list[ForkServer]:
+        """Return those that run."""
+        return list(self._held.values())
+
+    def ready(self) -> tuple[str, ...]:
+        """Return the environments that can be forked from now."""
+        return tuple(name for name in self._names if self.warm(name) is not None)
+
+    def cold(self) -> ForkServer:
+        """Return the cold one, started again if need be."""
+        if "" not in self._held:
+            self._start("")
+        if "" not in self._held:
+            raise OSError(f"its fork server died {SERVER_STARTS_MAX} times")
+        return self._held[""]
+
+    def warm(self, environment: str) -> ForkServer | None:
+        """Return the warm one of an environment when it is ready."""
+        server = self._held.get(environment)
+        return server if environment and server is not None and server.ready else None
+
+    def is_ready(self, server: ForkServer, *, threads: int, views: bool) -> None:
+        """Take note that a server is up. One with threads cannot be forked safely and is closed."""
+        server.views = views
+        server.ready = threads == 1
+        if not server.ready:
+            self._remove(server)
+            server.close()
+
+    def lost(self, server: ForkServer) -> None:
+        """Start it again, as often as is allowed."""
+        name = self._remove(server)
+        server.close()
+        self._start(name)
+
+    def _remove(self, server: ForkServer) -> str:
+        name = next(name for name, held in self._held.items() if held is server)
+        del self._held[name]
+        return name
+
+    def _start(self, name: str) -> None:
+        if self._starts[name] < SERVER_STARTS_MAX:
+            self._starts[name] += 1
+            self._held[name] = ForkServer(ENVIRONMENTS[name] if name else ())

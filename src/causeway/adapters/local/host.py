@@ -1,0 +1,67 @@
+"""What this host lets the engine do, found out once at start by really doing it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from causeway.adapters.local import cgroups, sandbox
+
+PROCESS, LIMITS, SANDBOX = "process", "limits", "sandbox"
+LEVELS = (PROCESS, LIMITS, SANDBOX)
+"""Isolation, weakest first. `sandbox` has the limits of `limits` too where groups can be made."""
+RLIMITS = {"NOFILE": 65536, "CORE": 0}
+RLIMITS_PROCESS = {**RLIMITS, "NPROC": 4096}
+"""Without groups only the user's total of processes can be bounded, and root's cannot. There is no
+limit of address space: torch reserves far more than it uses, so the resident size is watched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The tools that work here."""
+
+    groups: cgroups.ControlGroups | None
+    bwrap: str
+    """Path of a bubblewrap that works with this view; empty without one."""
+    view: sandbox.View
+    bash: str
+
+    @property
+    def isolation(self) -> tuple[str, ...]:
+        """Return the levels that work here, weakest first."""
+        works = {PROCESS: True, LIMITS: self.groups is not None, SANDBOX: bool(self.bwrap)}
+        return tuple(level for level in LEVELS if works[level])
+
+    def level(self, least: str) -> str:
+        """Return the strongest level, or nothing when the least that is asked does not work."""
+        if least and least not in self.isolation:
+            return ""
+        return self.isolation[-1]
+
+
+def look(root: Path, hidden: Sequence[Path]) -> Host:
+    """Find out what works for an engine whose state is below `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    view = sandbox.view(root, hidden)
+    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
+        bwrap = sandbox.find(view, Path(folder).resolve())
+    return Host(
+        groups=cgroups.find(f"causeway-{name}"),
+        bwrap=bwrap,
+        view=view,
+        bash=shutil.which("bash") or "",
+    )
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port

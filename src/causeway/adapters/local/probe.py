@@ -1,0 +1,106 @@
+"""What is on this host: processors, memory, accelerators, and what of it was measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy
+import psutil
+
+from causeway.adapters.local import nvml, power
+from causeway.model.islands import Inventory
+from causeway.model.resources import Capacity
+from causeway.model.usage import EnergyQuality
+
+PRODUCT_SIDE = 512
+MEASURE_S = 0.15
+PODMAN_S = 10.0
+
+
+def inventory(
+    root: Path, *, capacity: Capacity | None, isolation: tuple[str, ...], warm: tuple[str, ...]
+) -> Inventory:
+    """Look, measure, and say how each figure was obtained. Takes up to a second or two."""
+    devices = nvml.devices()
+    found = Capacity(
+        cpu_milli=len(os.sched_getaffinity(0)) * 1000,
+        memory_bytes=psutil.virtual_memory().total,
+        disk_bytes=shutil.disk_usage(root).free,
+        accelerators=len(devices),
+    )
+    source, quality = power.source()
+    if source == "model" and devices and nvml.counts_energy():
+        source, quality = "nvml", EnergyQuality.COUNTER
+    return Inventory(
+        hostname=socket.gethostname(),
+        os=_os_name(),
+        architecture=platform.machine(),
+        cpu_model=_cpu_model(Path("/proc/cpuinfo")),
+        capacity=found if capacity is None else _capped(found, capacity),
+        devices=devices if capacity is None else devices[: capacity.accelerators],
+        isolation=isolation,
+        images=False,
+        engine="local",
+        warm=warm,
+        measured_cpu_ncu=measure_cpu_ncu(),
+        power_source=source,
+        power_quality=quality,
+        agent_version=importlib.metadata.version("causeway"),
+    )
+
+
+def measure_cpu_ncu() -> float:
+    """Return TFLOP/s of FP32 matrix products on all cores: the best of those that fit in the time.
+
+    A product of two n x n matrices is 2 n^3 operations.
+    """
+    left = numpy.full((PRODUCT_SIDE, PRODUCT_SIDE), 0.5, dtype=numpy.float32)
+    right = left.copy()
+    left @ right
+    best_s, until = float("inf"), time.perf_counter() + MEASURE_S
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        left @ right
+        best_s = min(best_s, time.perf_counter() - start)
+    return round(2 * PRODUCT_SIDE**3 / best_s / 1e12, 4)
+
+
+def podman_works() -> bool:
+    """Say whether podman is here and answers. Not used by the engine yet."""
+    podman = shutil.which("podman")
+    if podman is None:
+        return False
+    asked = subprocess.run([podman, "info"], capture_output=True, timeout=PODMAN_S, check=False)
+    return asked.returncode == 0
+
+
+def _capped(found: Capacity, most: Capacity) -> Capacity:
+    """Return what is found, at most `most`; a zero in `most` offers nothing of that kind."""
+    return Capacity(
+        cpu_milli=min(found.cpu_milli, most.cpu_milli),
+        memory_bytes=min(found.memory_bytes, most.memory_bytes),
+        disk_bytes=min(found.disk_bytes, most.disk_bytes),
+        accelerators=min(found.accelerators, most.accelerators),
+    )
+
+
+def _cpu_model(cpuinfo: Path) -> str:
+    for line in cpuinfo.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or "unknown"
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"

@@ -1,0 +1,105 @@
+"""Bubblewrap: a job sees a read-only system, its own folder, and nothing of anybody else.
+
+    /                 the host's, read-only
+    /dev              a minimal one; the accelerators' nodes only for jobs that lease them
+    /proc             of its own process namespace
+    /tmp, /run, home  empty and its own (no service sockets, no keys, no other jobs)
+    engine's root     empty, but for the attempt's own folder, which is writable
+    the interpreter   shown again, read-only, where it lies below a hidden folder
+
+Processes, IPC and host name are private; every capability is dropped; the network is shared, since
+the ranks of a gang meet on it. The sandbox ends with the engine, and takes all inside along.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGES = Path(__file__).parents[3]
+"""Where this package lies; jobs may import its SDK."""
+TRIAL_S = 5.0
+OUTER_PROCESSES = 2
+"""Bubblewrap's monitor outside and its reaper inside; the job's own processes are below them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What is hidden from a job and what is shown again, for one engine, in order."""
+
+    hidden: tuple[Path, ...]
+    shown: tuple[Path, ...]
+    hidden_again: tuple[Path, ...]
+
+    def binds(self, folder: Path) -> list[tuple[str, Path]]:
+        """Return the mounts in order, as (`hide`, `show` or `own`, path)."""
+        return [
+            *(("hide", path) for path in self.hidden),
+            *(("show", path) for path in self.shown),
+            *(("hide", path) for path in self.hidden_again),
+            ("own", folder),
+        ]
+
+
+def view(root: Path, hidden: Sequence[Path]) -> View:
+    """Return the view of jobs of an engine with its state below `root`."""
+    secret = [path.resolve() for path in (root, *hidden)]
+    covered = _outermost([Path("/tmp"), Path("/run"), *_home(), *secret])
+    needed = {Path(entry).resolve() for entry in (sys.prefix, sys.base_prefix, PACKAGES)}
+    shown = _outermost([p for p in needed if any(c in p.parents for c in covered)])
+    again = [p for p in secret if any(p.is_relative_to(s) for s in shown)]
+    resolver = [path for path in (Path("/run/systemd/resolve"),) if path.is_dir()]
+    return View(
+        hidden=tuple(covered), shown=(*shown, *resolver), hidden_again=tuple(_outermost(again))
+    )
+
+
+def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = ()) -> list[str]:
+    """Return the command line up to the job's own command."""
+    line = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    line += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for device in devices:
+        line += ["--dev-bind", device, device]
+    for kind, path in view_.binds(folder):
+        if kind == "hide":
+            line += ["--perms", "1777", "--tmpfs", str(path)]
+        else:
+            line += ["--bind" if kind == "own" else "--ro-bind", str(path), str(path)]
+    return [*line, "--chdir", str(folder / "work"), "--"]
+
+
+def find(view_: View, folder: Path) -> str:
+    """Return bubblewrap's path when it really works here with this view, else nothing."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        return ""
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    trial = subprocess.run(
+        [*command(bwrap, view_, folder), "/bin/sh", "-c", "echo x > trial"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=TRIAL_S,
+        check=False,
+    )
+    return bwrap if trial.returncode == 0 else ""
+
+
+def accelerator_nodes() -> tuple[str, ...]:
+    """Return the device nodes that a job with accelerators needs."""
+    names = ("nvidia*", "kfd", "dri", "davinci*", "accel")
+    return tuple(str(path) for name in names for path in sorted(Path("/dev").glob(name)))
+
+
+def _home() -> list[Path]:
+    home = Path.home()
+    return [home] if home.is_dir() and home != Path("/") else []
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths, resolved, without those that lie inside another."""
+    real = sorted({path.resolve() for path in paths if path.exists()})
+    return [p for p in real if not any(p != other and p.is_relative_to(other) for other in real)]
