@@ -1,1 +1,24 @@
-"""The schedule room."""
+"""The schedule room: a picture of the fleet and its queue in, one plan with reasons out.
+
+`plan` decides a round, `explain` says why a job is where it is and what would change that,
+`quote` says what would happen to a job that is not submitted yet. All three run the same
+filters, scores and queue. This room never talks to an island, never reads a clock and never
+changes a job; the shell carries a plan out and may be refused, and then asks again with a newer
+picture.
+"""
+
+from causeway.schedule.ask import Matches
+from causeway.schedule.changes import Change
+from causeway.schedule.explain import Explanation, Outlook, QuotaView, explain, quote
+from causeway.schedule.round import plan
+
+__all__ = [
+    "Change",
+    "Explanation",
+    "Matches",
+    "Outlook",
+    "QuotaView",
+    "explain",
+    "plan",
+    "quote",
+]

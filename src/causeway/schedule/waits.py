@@ -1,0 +1,201 @@
+"""Why a job stays in the queue, from what the offers said.
+
+Per offer there is a first reason; here they are put together for the job: one reason per token,
+with the number of offers and some island names. If at least one offer needs only time, the job
+needs only time: those reasons lead, and what excludes the other offers becomes context (`info`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from causeway.model.fleet import WaitingJob
+from causeway.model.reasons import Reason, Severity, Token
+from causeway.schedule.ask import Ask
+from causeway.schedule.ledger import Ledger
+from causeway.schedule.preempt import Eviction
+from causeway.schedule.ranking import Eligible, Ranking, shortage, shortage_reason
+from causeway.schedule.tenancy import Standing, Tenancy
+from causeway.schedule.words import duration, names
+
+_ORDER = {Severity.BLOCK: 0, Severity.WAIT: 1, Severity.INFO: 2}
+
+
+def no_room(ranking: Ranking, ledgers: Mapping[str, Ledger]) -> tuple[Reason, ...]:
+    """Say why no offer takes a shape now."""
+    ask = ranking.ask
+    if not ranking.eligible and not ranking.excluded:
+        return (no_islands(),)
+    groups: dict[tuple[Token, bool], Group] = {}
+    for row in ranking.eligible:
+        ledger = ledgers[row.offer.pool.pool]
+        token = shortage(ask, row, ledger) or Token.BUDGET
+        group = groups.get((token, True))
+        if group is None:
+            first = shortage_reason(ask, row, ledger) or _over_budget_now(row)
+            group = groups[(token, True)] = Group(first)
+        group.islands.append(row.offer.pool.name)
+    for out in ranking.excluded:
+        first = out.reasons[0]
+        key = (first.token, first.waiting_helps)
+        if key not in groups:
+            groups[key] = Group(first)
+        groups[key].islands.append(out.offer.pool.name)
+    return together(groups.values())
+
+
+class Group:
+    """Offers that have the same kind of reason."""
+
+    __slots__ = ("first", "islands")
+
+    def __init__(self, first: Reason) -> None:
+        self.first = first
+        self.islands: list[str] = []
+
+
+def together(groups: Iterable[Group]) -> tuple[Reason, ...]:
+    """Join the offers' reasons into one per kind, most severe first."""
+    kinds = sorted(groups, key=lambda g: (-len(g.islands), g.first.token.value))
+    hopeful = any(g.first.waiting_helps for g in kinds)
+    joined = [_joined(g, context=hopeful and not g.first.waiting_helps) for g in kinds]
+    return tuple(sorted(joined, key=lambda reason: _ORDER[reason.severity]))
+
+
+def _joined(group: Group, *, context: bool) -> Reason:
+    first, count = group.first, len(group.islands)
+    message = first.message
+    if count > 1:
+        message += f" The same kind of reason holds at {count} offers: {names(group.islands)}."
+    return replace(
+        first,
+        severity=Severity.INFO if context else first.severity,
+        message=message,
+        evidence={**first.evidence, "offers": count, "islands": names(group.islands)},
+    )
+
+
+def _over_budget_now(row: Eligible) -> Reason:
+    return Reason(
+        token=Token.BUDGET,
+        severity=Severity.WAIT,
+        message=f"What this round has placed leaves too little of the budget for "
+        f"{row.offer.pool.name}.",
+        try_this="raise the budget",
+    )
+
+
+def no_islands() -> Reason:
+    return Reason(
+        token=Token.NO_ISLANDS,
+        severity=Severity.WAIT,
+        message="No island has joined.",
+        try_this="causeway join URL",
+    )
+
+
+def backing_off(job: WaitingJob, now_ms: int) -> Reason:
+    """Say until when a job that failed recently is left alone."""
+    left_s = (job.not_before_ms - now_ms) / 1000
+    return Reason(
+        token=Token.BACKOFF,
+        severity=Severity.WAIT,
+        message=f"It failed recently; the next try is in {duration(left_s)}. It keeps its place.",
+        evidence={"left_s": left_s, "not_before_ms": job.not_before_ms},
+    )
+
+
+def runs_nothing() -> Reason:
+    return Reason(
+        token=Token.DEPENDENCY,
+        severity=Severity.WAIT,
+        message="It is the parent of an array or DAG and runs nothing itself.",
+    )
+
+
+def over_quota(ask: Ask, tenancy: Tenancy, standing: Standing) -> Reason:
+    """Say how the tenant's quota stands in the way."""
+    share = tenancy.share_of(ask.tenant)
+    quota, borrow, used = (
+        share.quota_devices or 0,
+        share.borrow_devices or 0,
+        tenancy.devices(ask.tenant),
+    )
+    never = standing is Standing.NEVER
+    tail = (
+        "is more than quota and loan together"
+        if never
+        else f"does not fit beside the {used} in use"
+    )
+    return Reason(
+        token=Token.QUOTA,
+        severity=Severity.BLOCK if never else Severity.WAIT,
+        message=f"Its {ask.devices} device(s) {tail}: {ask.tenant} has a quota of {quota} and may "
+        f"borrow {borrow}.",
+        evidence={
+            "needed_devices": ask.devices,
+            "used_devices": used,
+            "quota_devices": quota,
+            "borrow_devices": borrow,
+        },
+        waiting_helps=not never,
+        try_this="ask for fewer devices, or have the quota raised",
+    )
+
+
+def behind_own(ask_id: str, tenant: str) -> Reason:
+    """Say that a job of the same tenant waits for quota ahead of this one."""
+    return Reason(
+        token=Token.QUOTA,
+        severity=Severity.WAIT,
+        message=f"A job of {tenant} that is ahead in the queue waits for quota; it goes first.",
+        evidence={"ahead": ask_id},
+    )
+
+
+def further_back(looked: int) -> Reason:
+    """Say that the round did not get to jobs of this shape."""
+    return Reason(
+        token=Token.PRIORITY,
+        severity=Severity.WAIT,
+        message=f"{looked} jobs ahead in the queue were looked at in this round; this one was not.",
+        evidence={"looked_at": looked},
+    )
+
+
+def room_promised(row: Eligible) -> Reason:
+    """Say that the job has a claim on room that is about to be free."""
+    return Reason(
+        token=Token.CAPACITY,
+        severity=Severity.WAIT,
+        message=f"Attempts on {row.offer.pool.name} are stopping; their room is kept for this job.",
+        evidence={"island": row.offer.pool.name},
+    )
+
+
+def evicting(eviction: Eviction) -> Reason:
+    """Say that others were asked to give way to the job."""
+    pool = eviction.row.offer.pool
+    return Reason(
+        token=Token.CAPACITY,
+        severity=Severity.WAIT,
+        message=f"{len(eviction.victims)} attempt(s) on {pool.name} were asked to give way to it.",
+        evidence={
+            "island": pool.name,
+            "attempts": len(eviction.victims),
+            "lost_device_s": eviction.lost_device_s,
+        },
+    )
+
+
+def reserved(row: Eligible, start_ms: int, now_ms: int) -> Reason:
+    """Say that a pool is held for the job so that smaller work does not starve it."""
+    left_s = max(0, start_ms - now_ms) / 1000
+    when = f" in about {duration(left_s)}" if start_ms else "; when running work ends is not known"
+    return Reason(
+        token=Token.CAPACITY,
+        severity=Severity.WAIT,
+        message=f"It is first in the queue: {row.offer.pool.name} is held for it{when}.",
+        evidence={"island": row.offer.pool.name, "start_ms": start_ms, "left_s": left_s},
+    )
