@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from causeway.api.http import bearer
-from causeway.control import submit, tenancy
+from causeway.control import tenancy
 from causeway.control.agents import session_of
 from causeway.control.plane import Plane
 from causeway.control.service import Service
@@ -107,12 +107,6 @@ class Door:
             lambda state: [state.job(job.id) or job for job in stored]
         )
         return [job for job in fresh if not states or job.state.value in states]
-
-    def owned(self, state: State, caller: Caller, job_id: str) -> Job:
-        """Return a job in memory that the caller may see."""
-        from causeway.control.state import Tx
-
-        return submit.owned(Tx(state, self.clock.now_ms()), caller, job_id)
 
 
 def counts_of(state: State, tenant: str | None) -> Mapping[str, int]:

@@ -1,12 +1,9 @@
-"""Artefacts at the centre: who may bring them, under which fence, and who may read them."""
+"""Artefacts at the centre: the door to `control.keeping`."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +11,11 @@ from causeway.api.content import Upload
 from causeway.api.door import COOKIE, Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import bearer, json_response, whole
-from causeway.control import tenancy
+from causeway.control import keeping, tenancy
 from causeway.control.agents import session_of
-from causeway.control.state import State, Tx
+from causeway.control.state import State
 from causeway.model.artifacts import Artifact
-from causeway.model.errors import NotFound, Refused, StaleFence, Unauthenticated
-from causeway.model.jobs import Checkpoint, Job
+from causeway.model.errors import NotFound
 from causeway.model.parties import AccessRole, Caller
 
 
@@ -47,100 +43,24 @@ async def authorise(door: Door, request: Request) -> Bearer:
 
 async def record(door: Door, who: Bearer, upload: Upload) -> str:
     """Record an artefact that is whole. What an island brings is fenced and signed."""
-    if who.caller is not None:
-        tenancy.need(who.caller, AccessRole.MEMBER)
-        tenant = who.caller.tenant
-
-        def by_person(tx: Tx) -> str:
-            return _keep(tx, upload, tenant, made_by=who.caller.token if who.caller else "")
-
-        return await door.service.run(by_person)
-
-    def by_island(tx: Tx) -> str:
-        job = _fenced(tx, upload, who.island)
-        _check_signature(tx, upload, who.island)
-        kept = _keep(tx, upload, job.tenant, made_by=who.island)
-        if upload.manifest.kind == "checkpoint":
-            _checkpointed(tx, job, upload, who.island)
-        return kept
-
-    return await door.service.run(by_island)
-
-
-def _fenced(tx: Tx, upload: Upload, island: str) -> Job:
-    job = tx.job(upload.job)
-    current = job.current if job is not None else None
-    if job is None or current is None or (current.fence, current.island) != (upload.fence, island):
-        raise StaleFence(
-            f"attempt {upload.fence} of {upload.job} is not the current one; its writes are refused"
-        )
-    return job
-
-
-def _check_signature(tx: Tx, upload: Upload, island: str) -> None:
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(tx.island(island).public_key))
-    try:
-        key.verify(base64.b64decode(upload.signature), upload.raw)
-    except (InvalidSignature, ValueError):
-        raise Unauthenticated("the manifest is not signed with the island's key") from None
-
-
-def _keep(tx: Tx, upload: Upload, tenant: str, *, made_by: str) -> str:
-    job = tx.job(upload.job) if upload.job else None
-    artifact = Artifact(
+    made = Artifact(
         id=upload.id,
-        tenant=tenant,
+        tenant="",
         kind=upload.manifest.kind,
         bytes=upload.bytes,
         files=len(upload.manifest.files),
-        made_ms=tx.now_ms,
-        made_by=made_by,
+        made_ms=0,
         signature=upload.signature,
         job=upload.job,
         fence=upload.fence,
-        parents=upload.parents or (_parents(job) if job else ()),
+        parents=upload.parents,
         name=upload.name,
         meta=upload.manifest.meta,
     )
-    tx.artifacts[(tenant, artifact.id)] = artifact
-    tx.fact(
-        "artifact.kept",
-        upload.job or artifact.id,
-        tenant=tenant,
-        artifact=artifact.id,
-        of=artifact.kind,
-        bytes=artifact.bytes,
-        fence=upload.fence,
-    )
-    return artifact.id
-
-
-def _parents(job: Job) -> tuple[str, ...]:
-    made_from = [job.spec.workdir, *job.spec.inputs.values()]
-    if job.checkpoint is not None:
-        made_from.append(job.checkpoint.artifact)
-    return tuple(dict.fromkeys(a for a in made_from if a))
-
-
-def _checkpointed(tx: Tx, job: Job, upload: Upload, island: str) -> None:
-    step = int(upload.manifest.meta.get("step", -1))
-    if job.checkpoint is not None and job.checkpoint.step >= step:
-        return
-    checkpoint = Checkpoint(
-        artifact=upload.id,
-        step=step,
-        at_ms=tx.now_ms,
-        bytes=upload.bytes,
-        fence=upload.fence,
-        island=island,
-    )
-    tx.put_job(
-        replace(job, checkpoint=checkpoint, no_progress=0),
-        "job.checkpoint",
-        fence=upload.fence,
-        step=step,
-        bytes=upload.bytes,
-    )
+    caller, island = who.caller, who.island
+    if caller is not None:
+        return await door.service.run(lambda tx: keeping.bring(tx, caller, made))
+    return await door.service.run(lambda tx: keeping.vouch(tx, island, made, upload.raw))
 
 
 async def find(door: Door, who: Bearer, artifact: str) -> Artifact:
@@ -148,21 +68,13 @@ async def find(door: Door, who: Bearer, artifact: str) -> Artifact:
     if who.caller is not None:
         tenant = who.caller.tenant
     else:
-        tenant = await door.service.read(lambda state: _needed_by(state, who.island, artifact))
+        tenant = await door.service.read(
+            lambda state: keeping.needed_by(state, who.island, artifact)
+        )
     found = await door.stored(lambda store: store.artifact(tenant, artifact))
     if found is None:
         raise NotFound(f"there is no artefact {artifact}", hint="causeway upload FOLDER")
     return found
-
-
-def _needed_by(state: State, island: str, artifact: str) -> str:
-    for job_id in state.held.get(island, ()):
-        job = state.jobs[job_id]
-        needed = {job.spec.workdir, *job.spec.inputs.values()}
-        needed.update(attempt.resumed_from for attempt in job.attempts[-1:])
-        if artifact in needed:
-            return job.tenant
-    raise Refused("no job on this island needs that artefact")
 
 
 async def artifacts(door: Door, request: Request) -> Response:

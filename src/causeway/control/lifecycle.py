@@ -91,8 +91,34 @@ def succeed(tx: Tx, job: Job, attempt: Attempt, outputs: dict[str, str]) -> Job:
         stop_intent=None,
     )
     tx.put_job(done, "job.succeeded", fence=attempt.fence, outputs=dict(outputs))
+    if job.spec.model_name:
+        _register_model(tx, done)
     after_terminal(tx, done)
     return done
+
+
+def _register_model(tx: Tx, job: Job) -> None:
+    """Name the job's outputs as a model, with its lineage: job, attempt, and what it was made
+    from, the checkpoints it went through included."""
+    for path, artifact_id in job.outputs.items():
+        artifact = tx.stored_artifact(job.tenant, artifact_id)
+        if artifact is None:
+            continue
+        checkpoint = (job.checkpoint.artifact,) if job.checkpoint else ()
+        parents = tuple(dict.fromkeys((*artifact.parents, *checkpoint)))
+        model = replace(
+            artifact, kind="model", name=job.spec.model_name, job=job.id, parents=parents
+        )
+        tx.artifacts[(job.tenant, artifact_id)] = model
+        tx.fact(
+            "model.registered",
+            job.id,
+            tenant=job.tenant,
+            name=job.spec.model_name,
+            artifact=artifact_id,
+            path=path,
+            parents=list(parents),
+        )
 
 
 def fail(tx: Tx, job: Job, attempt: Attempt, failure: FailureClass) -> Job:

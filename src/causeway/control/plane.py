@@ -103,7 +103,7 @@ class Plane:
         after: list[Callable[[State], None]] = []
         now_ms = self.clock.now_ms()
         for command in commands:
-            tx = Tx(self.state, now_ms)
+            tx = Tx(self.state, now_ms, self.store.artifact)
             try:
                 value = command(tx)
             except Exception as error:

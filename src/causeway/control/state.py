@@ -160,6 +160,8 @@ class Tx:
 
     state: State
     now_ms: int
+    stored_artifact: Callable[[str, str], Artifact | None]
+    """Looks up (tenant, id) among the artefacts that are durable already."""
     jobs: dict[str, Job] = field(default_factory=dict)
     islands: dict[str, Island] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
