@@ -14,17 +14,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from causeway.adapters.store.copies import backup, restore
     from causeway.adapters.store.memory import MemoryStore, Shelf
     from causeway.adapters.store.opening import open_store
+    from causeway.adapters.store.retention import archive, read_archive
     from causeway.adapters.store.sql import SqlStore
 
-__all__ = ["MemoryStore", "Shelf", "SqlStore", "open_store"]
+__all__ = [
+    "MemoryStore",
+    "Shelf",
+    "SqlStore",
+    "archive",
+    "backup",
+    "open_store",
+    "read_archive",
+    "restore",
+]
 
 _HOMES = {
     "MemoryStore": "memory",
     "Shelf": "memory",
     "SqlStore": "sql",
+    "archive": "retention",
+    "backup": "copies",
     "open_store": "opening",
+    "read_archive": "retention",
+    "restore": "copies",
 }
 
 

@@ -82,10 +82,22 @@ def parse(url: str) -> URL:
     )
 
 
-def _open_sqlite(path: Path) -> SqlStore:
+def engine_of(url: str) -> Engine:
+    """Return the writing engine of a store: one connection, and nothing migrated."""
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_writer(Path(str(parsed.database)))
+    return create_engine(parsed, pool_size=1, max_overflow=0, connect_args=_arguments(parsed))
+
+
+def _sqlite_writer(path: Path) -> Engine:
     if not path.parent.is_dir():
         raise InvalidInput(f"the folder {path.parent} does not exist", where="store")
-    writer = _sqlite_engine(path, pool_size=1, begin="BEGIN IMMEDIATE", read_only=False)
+    return _sqlite_engine(path, pool_size=1, begin="BEGIN IMMEDIATE", read_only=False)
+
+
+def _open_sqlite(path: Path) -> SqlStore:
+    writer = _sqlite_writer(path)
     try:
         migrate(writer)
         reader = _sqlite_engine(path, pool_size=_READERS, begin="BEGIN", read_only=True)
@@ -127,14 +139,19 @@ def _sqlite_engine(path: Path, *, pool_size: int, begin: str, read_only: bool) -
     return engine
 
 
-def _open_postgres(url: URL) -> SqlStore:
+def _arguments(url: URL) -> dict[str, str | int]:
+    """Return the connection settings, less those that the URL gives itself."""
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise Unavailable(
             "PostgreSQL needs the psycopg package", hint="pip install 'causeway[postgres]'"
         ) from error
-    arguments = {k: v for k, v in _POSTGRES.items() if k not in url.query}
+    return {name: value for name, value in _POSTGRES.items() if name not in url.query}
+
+
+def _open_postgres(url: URL) -> SqlStore:
+    arguments = _arguments(url)
     writer = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
     session = create_engine(url, poolclass=NullPool, connect_args=arguments)
     try:
@@ -165,7 +182,7 @@ def migrate(engine: Engine) -> None:
         if number > SCHEMA_NUMBER:
             _refuse_unreadable(connection, number)
             return
-        _upgrade(connection)
+        upgrade(connection)
 
 
 def schema_number(connection: Connection) -> int:
@@ -186,7 +203,8 @@ def _refuse_unreadable(connection: Connection, number: int) -> None:
         )
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Apply migrations up to a revision, inside the caller's transaction."""
     # Alembic takes a while to import, and most starts find nothing to migrate.
     from alembic import command
     from alembic.config import Config
@@ -195,4 +213,4 @@ def _upgrade(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Literal, cast
 
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Dialect, Engine, Table, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.engine.default import DefaultDialect
 
 from causeway.adapters.store import rows
 from causeway.adapters.store.faults import told
@@ -30,6 +32,8 @@ from causeway.model.usage import UsageTick
 from causeway.ports.store import Batch, Image, ProgressRow
 
 _REPLACED = ("jobs", "islands", "tenants", "tokens", "artifacts", "secrets")
+_APPENDED = ("events", "ticks", "transactions", "entries", "progress", "keys")
+_Paramstyle = Literal["format", "qmark"]
 
 
 class SqlStore:
@@ -43,8 +47,10 @@ class SqlStore:
         self._leadership = leadership
         self._reading = Reading(reader)
         self._closed = False
-        dialect = writer.dialect.name
-        self._upserts = {name: _upsert(METADATA.tables[name], dialect) for name in _REPLACED}
+        self._writes = {
+            name: _Write(METADATA.tables[name], writer.dialect, replace=name in _REPLACED)
+            for name in (*_REPLACED, *_APPENDED)
+        }
 
     def lead(self) -> int | None:
         """Take the leadership and raise the epoch, or return None while another leads."""
@@ -82,12 +88,9 @@ class SqlStore:
             self.writer.begin() as connection,
         ):
             _advance(connection, epoch, batch)
-            for name, values in replaced.items():
+            for name, values in (*replaced.items(), *appended.items()):
                 if values:
-                    connection.execute(self._upserts[name], values)
-            for name, values in appended.items():
-                if values:
-                    connection.execute(METADATA.tables[name].insert(), values)
+                    self._writes[name].run(connection, values)
             if gone:
                 connection.execute(_FORGET_SECRET, gone)
 
@@ -182,16 +185,33 @@ _FORGET_SECRET = delete(SECRETS).where(
 )
 
 
-def _upsert(table: Table, dialect: str) -> Insert:
-    """Return the statement that writes a row or replaces the one with its key."""
-    keys = list(table.primary_key.columns)
-    if dialect == "postgresql":
-        ours = postgresql.insert(table)
-        fresh = {c.name: ours.excluded[c.name] for c in table.columns if not c.primary_key}
-        return ours.on_conflict_do_update(index_elements=keys, set_=fresh)
-    theirs = sqlite.insert(table)
-    fresh = {c.name: theirs.excluded[c.name] for c in table.columns if not c.primary_key}
-    return theirs.on_conflict_do_update(index_elements=keys, set_=fresh)
+class _Write:
+    """One insert or upsert, compiled once.
+
+    Rows go to the driver as tuples: building each row's parameters from a statement, as a plain
+    `execute` does, costs more than SQLite needs to write the row.
+    """
+
+    def __init__(self, table: Table, dialect: Dialect, *, replace: bool) -> None:
+        names = [c.name for c in table.columns if c.autoincrement is not True]
+        build = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        insert = build(table).values({name: bindparam(name) for name in names})
+        if replace:
+            fresh = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
+            insert = insert.on_conflict_do_update(
+                index_elements=list(table.primary_key.columns), set_=fresh
+            )
+        style: _Paramstyle = "format" if dialect.name == "postgresql" else "qmark"
+        compiled = insert.compile(
+            dialect=cast(type[DefaultDialect], type(dialect))(paramstyle=style)
+        )
+        self._sql = str(compiled)
+        self._pick = itemgetter(*names)
+        if compiled.positiontup != names:
+            raise RuntimeError(f"{table.name}: parameters {compiled.positiontup}, not {names}")
+
+    def run(self, connection: Connection, values: list[rows.Row]) -> None:
+        connection.exec_driver_sql(self._sql, [self._pick(row) for row in values])
 
 
 def _advance(connection: Connection, epoch: int, batch: Batch) -> None:
