@@ -1,0 +1,240 @@
+"""Islands: every figure with its age and how it was obtained; nothing stale passes for fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from causeway.draw import figures
+from causeway.draw.looks import Look, island_look
+from causeway.draw.world import Spot
+from causeway.model.fleet import PoolView
+from causeway.model.islands import Health, Inventory, Island, IslandState, Profile
+from causeway.web.views.lines import QUALITY_WORDS, short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure as shown: text with unit, how it was obtained, and how old it is."""
+
+    name: str
+    text: str
+    quality: str
+    """`measured`, `declared`, `declared, simulated`, `model (estimate)`, ..."""
+    at_ms: int
+    """When it was taken or declared; 0: unknown."""
+    stale: bool = False
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IslandCard:
+    id: str
+    name: str
+    anchor: str
+    provider: str
+    look: Look
+    live: bool
+    heard_ms: int
+    lease_until_ms: int
+    joined_ms: int
+    losses: int
+    devices: int
+    busy: int
+    engine: str
+    simulated: tuple[str, ...]
+    problems: tuple[str, ...]
+    live_figures: tuple[Figure, ...]
+    found_figures: tuple[Figure, ...]
+    declared_figures: tuple[Figure, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IslandsView:
+    now_ms: int
+    islands: tuple[IslandCard, ...]
+
+
+def islands_view(
+    islands: Sequence[Island], pools: Sequence[PoolView], *, now_ms: int
+) -> IslandsView:
+    """Return the page."""
+    return IslandsView(now_ms=now_ms, islands=tuple(island_cards(islands, pools, now_ms=now_ms)))
+
+
+def island_cards(
+    islands: Sequence[Island], pools: Sequence[PoolView], *, now_ms: int
+) -> list[IslandCard]:
+    """Return one card per island, in the order given."""
+    by_island: dict[str, list[PoolView]] = {}
+    for pool in pools:
+        by_island.setdefault(pool.island, []).append(pool)
+    return [_card(i, by_island.get(i.id, []), now_ms) for i in islands]
+
+
+def is_stale(island: Island, now_ms: int) -> bool:
+    """Say whether what an island said last is too old to be used."""
+    return island.state is not IslandState.LIVE or now_ms > island.lease_until_ms
+
+
+def _card(island: Island, pools: Sequence[PoolView], now_ms: int) -> IslandCard:
+    devices, busy = _devices(island, pools)
+    stale = is_stale(island, now_ms)
+    profile, inventory = island.profile, island.inventory
+    look = island_look(island)
+    name = profile.name
+    spot = Spot(
+        id=island.id,
+        name=name,
+        href=f"/islands#{short(island.id)}",
+        latitude_deg=profile.latitude_deg,
+        longitude_deg=profile.longitude_deg,
+        devices=devices,
+        busy=busy,
+        look=look,
+        note=f"{busy}/{devices} busy" if not stale else "stale",
+    )
+    return IslandCard(
+        id=island.id,
+        name=name,
+        anchor=short(island.id),
+        provider=short(profile.provider),
+        look=look,
+        live=not stale,
+        heard_ms=island.heard_ms,
+        lease_until_ms=island.lease_until_ms,
+        joined_ms=island.joined_ms,
+        losses=island.losses,
+        devices=devices,
+        busy=busy,
+        engine=inventory.engine if inventory else "",
+        simulated=profile.simulated,
+        problems=island.health.problems if island.health else (),
+        live_figures=_live(island, stale=stale),
+        found_figures=_found(inventory, island.heard_ms, stale=stale) if inventory else (),
+        declared_figures=_declared(profile, island.joined_ms),
+        spot=spot,
+    )
+
+
+def _devices(island: Island, pools: Sequence[PoolView]) -> tuple[int, int]:
+    """Billable devices in all and in use: accelerators, or whole cores without any."""
+    if pools:
+        accelerators = sum(p.capacity.accelerators for p in pools)
+        if accelerators:
+            return accelerators, accelerators - sum(p.free.accelerators for p in pools)
+        whole = sum(p.capacity.cpu_milli for p in pools)
+        free = sum(p.free.cpu_milli for p in pools)
+        return whole // 1000, -(-(whole - free) // 1000)
+    if island.inventory is None:
+        return 0, 0
+    capacity = island.inventory.capacity
+    return capacity.accelerators or capacity.cpu_milli // 1000, 0
+
+
+def _live(island: Island, *, stale: bool) -> tuple[Figure, ...]:
+    health, inventory = island.health, island.inventory
+    if health is None:
+        return ()
+    power = QUALITY_WORDS[inventory.power_quality] if inventory else "unknown"
+    rows = (
+        ("CPU in use", figures.percent(health.cpu_share), "measured"),
+        ("Memory in use", _memory(health, inventory), "measured"),
+        ("Disk free", figures.size(health.disk_free_bytes), "measured"),
+        ("IT power", f"{figures.plain(health.power_w)} W", power),
+        ("Round trip to centre", _or_dash(health.rtt_ms, "ms"), "measured"),
+        ("Bandwidth to centre", _or_dash(health.bandwidth_mbit_s, "Mbit/s"), "measured"),
+    )
+    others = tuple(
+        Figure(
+            name=f"Round trip to {short(other)}",
+            text=f"{figures.plain(ms)} ms",
+            quality="measured",
+            at_ms=island.heard_ms,
+            stale=stale,
+        )
+        for other, ms in sorted(island.latency_ms.items())
+    )
+    shown = tuple(
+        Figure(name=name, text=text, quality=quality, at_ms=island.heard_ms, stale=stale)
+        for name, text, quality in rows
+    )
+    return shown + others
+
+
+def _memory(health: Health, inventory: Inventory | None) -> str:
+    used = figures.size(health.memory_used_bytes)
+    return f"{used} of {figures.size(inventory.capacity.memory_bytes)}" if inventory else used
+
+
+def _or_dash(value: float, unit: str) -> str:
+    return f"{figures.plain(value)} {unit}" if value > 0 else "not measured"
+
+
+def _found(inventory: Inventory, at_ms: int, *, stale: bool) -> tuple[Figure, ...]:
+    capacity = inventory.capacity
+    rows = [
+        ("Host", inventory.hostname, "found"),
+        ("System", f"{inventory.os}, {inventory.architecture}", "found"),
+        ("Processor", inventory.cpu_model, "found"),
+        ("Cores offered", figures.cores(capacity.cpu_milli), "found"),
+        ("Memory offered", figures.size(capacity.memory_bytes), "found"),
+        ("Disk offered", figures.size(capacity.disk_bytes), "found"),
+        ("CPU capability", _or_dash(inventory.measured_cpu_ncu, "NCU"), "measured"),
+        ("Isolation", ", ".join(inventory.isolation), "tried"),
+        ("Container images", "yes" if inventory.images else "no", "tried"),
+        ("Warm environments", ", ".join(inventory.warm) or "none", "reported"),
+        ("Power source", inventory.power_source, QUALITY_WORDS[inventory.power_quality]),
+        ("Engine", inventory.engine, "reported"),
+        ("Agent", inventory.agent_version or "unknown", "reported"),
+    ]
+    rows += [
+        (
+            f"Device {device.index}",
+            f"{device.vendor} {device.model}, {figures.size(device.memory_bytes)}"
+            + ("" if device.healthy else ", unhealthy"),
+            f"found; {_or_dash(device.measured_ncu, 'NCU')} measured, "
+            f"{_or_dash(device.nameplate_ncu, 'NCU')} nameplate".replace("not measured", "–"),
+        )
+        for device in inventory.devices
+    ]
+    return tuple(
+        Figure(name=name, text=text, quality=quality, at_ms=at_ms, stale=stale)
+        for name, text, quality in rows
+    )
+
+
+def _declared(profile: Profile, at_ms: int) -> tuple[Figure, ...]:
+    place = f"{profile.latitude_deg:.2f}°, {profile.longitude_deg:.2f}°"
+    per_kwh = f"{figures.plain(profile.carbon_g_per_kwh)} gCO₂e/kWh, yearly mean"
+    rows = (
+        ("provider", "Provider", short(profile.provider)),
+        ("jurisdiction", "Jurisdiction", profile.jurisdiction),
+        ("operator_country", "Operator's country", profile.operator_country or "the site's"),
+        ("region", "Region", profile.region or figures.DASH),
+        ("latitude_deg", "Place", place),
+        ("grid_zone", "Grid zone", profile.grid_zone or figures.DASH),
+        ("carbon_g_per_kwh", "Grid carbon", per_kwh),
+        ("pue", "PUE", figures.plain(profile.pue)),
+        (
+            "price_per_device_h",
+            "Price",
+            figures.price(profile.price_per_device_h, profile.currency),
+        ),
+        ("purchase", "Bought as", profile.purchase.value.replace("_", " ")),
+        ("interruptions_per_day", "Interruptions", f"{profile.interruptions_per_day:g} per day"),
+    )
+    return tuple(_claim(profile, at_ms, row) for row in rows)
+
+
+def _claim(profile: Profile, at_ms: int, row: tuple[str, str, str]) -> Figure:
+    field, name, text = row
+    simulated = field in profile.simulated
+    return Figure(
+        name=name,
+        text=text,
+        quality="declared, simulated" if simulated else "declared",
+        at_ms=at_ms,
+        simulated=simulated,
+    )
