@@ -1,7 +1,11 @@
 """The local engine: attempts as real processes on this host, isolated as strongly as it allows.
 
     engine.py       the port: start, stop, poll, forget; one thread that owns every attempt
+    conductor.py    how attempts move from set-up to the end
     attempt.py      one attempt's mutable present and how it becomes a `Status`
+    orders.py       what each process is started with
+    gauge.py        what an attempt uses; census.py reads it where there are no groups
+    host.py         which isolation works here
     fork_server.py  the program that forks every process (cold: bare; warm: with torch imported)
     spawner.py      the engine's end of a fork server
     namespaces.py   a private view of the system for a forked, already warm process

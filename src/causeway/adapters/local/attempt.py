@@ -17,11 +17,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from causeway.adapters.local.cgroups import Group
+from causeway.adapters.local.power import PowerMeter
 from causeway.adapters.local.spawner import ForkServer, WarmProgram
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
+from causeway.model.usage import EnergyQuality
 from causeway.ports.engine import Launch, Status
 
+SETUP_RANK = -1
 RESTARTS_MAX = 3
 """In-place restarts of a checkpointing gang before the centre decides what to do."""
 SIGNAL_BASE = 128
@@ -88,6 +91,12 @@ class Running:
     """CPU time of processes that have ended, as the kernel told their parent."""
     cpu_ms: int = 0
     memory_bytes: int = 0
+    meter: PowerMeter = field(default_factory=PowerMeter)
+    metered_ms: int = 0
+    """Until when, and until which CPU time, energy is counted."""
+    metered_cpu_ms: int = 0
+    energy_mj: int = 0
+    energy_quality: EnergyQuality = EnergyQuality.MODEL
 
     @property
     def key(self) -> Key:
@@ -113,6 +122,8 @@ class Running:
             warm=self.warm,
             restarts=self.restarts,
             cpu_ms=self.cpu_ms,
+            energy_mj=self.energy_mj,
+            energy_quality=self.energy_quality,
             memory_bytes=0 if shown else self.memory_bytes,
             started_monotonic_ms=self.started_ms,
             ended_monotonic_ms=self.ended_ms,

@@ -11,9 +11,10 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from causeway.adapters.local import census, sandbox
+from causeway.adapters.local import gauge, power, sandbox
 from causeway.adapters.local.attempt import (
     RESTARTS_MAX,
+    SETUP_RANK,
     Child,
     Key,
     Outcome,
@@ -24,32 +25,21 @@ from causeway.adapters.local.attempt import (
     newest_checkpoint,
     rank_environment,
 )
-from causeway.adapters.local.cgroups import PIDS_MAX, Bounds, Group
-from causeway.adapters.local.host import (
-    LIMITS,
-    PROCESS,
-    RLIMITS,
-    RLIMITS_PROCESS,
-    SANDBOX,
-    Host,
-    free_port,
-)
-from causeway.adapters.local.spawner import ForkServer, Order
+from causeway.adapters.local.cgroups import Group
+from causeway.adapters.local.host import LIMITS, PROCESS, SANDBOX, Host, free_port
+from causeway.adapters.local.orders import bounds, order
+from causeway.adapters.local.spawner import ForkServer
 from causeway.adapters.local.warm import program_of
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
 
-SETUP_RANK = -1
 SAMPLE_MS = 500
 """How often CPU time and memory of running attempts are read."""
 QUIET_TRY_MS = 5
 QUIET_MS = 5_000
 """How long killed processes may take to be gone (one in an uninterruptible sleep never goes)."""
 TIME_LIMIT_GRACE_MS = 5_000
-TRAP = "trap 'exit 143' TERM; "
-"""Put before every script: bash then outlives the program that it waits for, so that a stop leaves
-the program its grace, and does not go on with the script's next line."""
 
 
 class Servers(Protocol):
@@ -95,7 +85,7 @@ class Conductor:
             if key in self.forgotten:
                 self.forgotten[key] = launch
             return
-        at = self.attempts[key] = Running(launch=launch)
+        at = self.attempts[key] = Running(launch=launch, meter=power.meter())
         try:
             refusal = self._prepare(at)
         except OSError as error:
@@ -103,7 +93,7 @@ class Conductor:
         if refusal:
             self._end(at, Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=refusal))
         elif launch.spec.setup:
-            at.started_ms = self.now_ms()
+            self._start_clock(at)
             self._spawn(at, SETUP_RANK, launch.envs)
         else:
             self._spawn_ranks(at)
@@ -190,7 +180,7 @@ class Conductor:
     def _watch(self, at: Running, now: int) -> None:
         if now - at.sampled_ms >= SAMPLE_MS and at.children:
             at.sampled_ms = now
-            self._sample(at)
+            self._sample(at, now)
             self.show(at)
         if at.outcome is None and 0 < at.time_up_ms <= now:
             limit = f"it ran longer than its limit of {at.launch.spec.time_limit_s:g} s"
@@ -200,16 +190,11 @@ class Conductor:
         if at.stage is Stage.ENDING:
             self._settle(at)
 
-    def _sample(self, at: Running) -> None:
+    def _sample(self, at: Running, now: int) -> None:
         """Read what it uses; without groups, also hold it to its memory."""
-        if at.group is not None:
-            at.cpu_ms = max(at.cpu_ms, at.group.cpu_ms(), at.gone_cpu_ms)
-            at.memory_bytes = at.group.memory_bytes()
-            return
-        cpu_ms, at.memory_bytes = census.usage(c.pid for c in at.children.values() if c.pid)
-        at.cpu_ms = max(at.cpu_ms, at.gone_cpu_ms + cpu_ms)
-        most = at.launch.spec.resources.memory_bytes * at.launch.spec.num_nodes
-        if at.memory_bytes > most:
+        gauge.read(at, now)
+        need = at.launch.spec.resources.memory_bytes * at.launch.spec.num_nodes
+        if at.group is None and at.memory_bytes > need:
             self._fail(at, FailureClass.LIMIT, _memory_message(at))
 
     # --- starting -----------------------------------------------------------------------------
@@ -231,7 +216,7 @@ class Conductor:
             (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
         if host.groups is not None:
             self.numbers += 1
-            at.group = host.groups.make(f"attempt-{self.numbers}", _bounds(at))
+            at.group = host.groups.make(f"attempt-{self.numbers}", bounds(at.launch.spec))
         return ""
 
     def _choose_warm(self, at: Running) -> None:
@@ -253,10 +238,16 @@ class Conductor:
         spec, port = at.launch.spec, free_port()
         resume = newest_checkpoint(at.launch.folder / "checkpoints") if at.restarts else None
         at.stage, at.sampled_ms = Stage.RUN, self.now_ms()
-        at.started_ms = at.started_ms or at.sampled_ms
+        self._start_clock(at)
         for rank in range(spec.num_nodes):
             if at.stage is Stage.RUN:
                 self._spawn(at, rank, rank_environment(at.launch, rank, port, resume=resume))
+
+    def _start_clock(self, at: Running) -> None:
+        """Time, usage and energy count from the first process."""
+        if not at.started_ms:
+            at.started_ms = at.sampled_ms = at.metered_ms = self.now_ms()
+            at.meter.energy_mj(cpu_ms=0, wall_ms=0, devices=0)
 
     def _spawn(self, at: Running, rank: int, env: Mapping[str, str]) -> None:
         """Order one process."""
@@ -274,43 +265,7 @@ class Conductor:
         self.numbers += 1
         at.children[self.numbers] = Child(rank=rank, server=server)
         self.owners[self.numbers] = at
-        logs = at.launch.folder / "logs"
-        name = "setup" if rank == SETUP_RANK else f"rank-{rank}"
-        sandboxed = at.isolation == SANDBOX
-        server.spawn(
-            self.numbers,
-            Order(
-                argv=self._argv(at, setup=rank == SETUP_RANK),
-                env=env,
-                cwd=at.launch.folder / "work",
-                stdout=logs / f"{name}.stdout",
-                stderr=logs / f"{name}.stderr",
-                join=at.group.joins if at.group else (),
-                limits=RLIMITS if at.group or sandboxed else RLIMITS_PROCESS,
-                marks=() if at.group or sandboxed else _marks(env),
-                program=program,
-                view=self._view(at) if sandboxed and program else None,
-            ),
-        )
-
-    def _argv(self, at: Running, *, setup: bool) -> list[str]:
-        spec = at.launch.spec
-        script = [self.host.bash, "-c", TRAP + (spec.setup if setup else spec.run)]
-        if at.isolation != SANDBOX:
-            return script
-        nodes = sandbox.accelerator_nodes() if spec.resources.accelerator else ()
-        folder = at.launch.folder.resolve()
-        return [*sandbox.command(self.host.bwrap, self.host.view, folder, devices=nodes), *script]
-
-    def _view(self, at: Running) -> dict[str, Any]:
-        """Return what a warm process needs to know to make its own sandbox."""
-        binds = self.host.view.binds(at.launch.folder.resolve())
-        nodes = sandbox.accelerator_nodes() if at.launch.spec.resources.accelerator else ()
-        return {
-            "binds": [[kind, str(path)] for kind, path in binds],
-            "devices": list(nodes),
-            "cwd": str(at.launch.folder.resolve() / "work"),
-        }
+        server.spawn(self.numbers, order(self.host, at, rank, env=env, program=program))
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -399,13 +354,14 @@ class Conductor:
     def _end(self, at: Running, outcome: Outcome) -> None:
         """Make it `done`: the last figures, the group away, the outcome shown."""
         at.outcome = outcome
-        at.cpu_ms = max(at.cpu_ms, at.gone_cpu_ms)
+        at.ended_ms = self.now_ms()
+        if at.started_ms:
+            gauge.read(at, at.ended_ms)
         if at.group is not None:
-            at.cpu_ms = max(at.cpu_ms, at.group.cpu_ms())
             if not at.group.remove():
                 self.trash.append(at.group)
             at.group = None
-        at.stage, at.ended_ms = Stage.DONE, self.now_ms()
+        at.stage = Stage.DONE
         self.show(at)
         if at.key in self.forgotten:
             del self.attempts[at.key]
@@ -416,22 +372,6 @@ class Conductor:
     def _drop(self, number: int) -> None:
         del self.owners[number].children[number]
         del self.owners[number]
-
-
-def _bounds(at: Running) -> Bounds:
-    need, ranks = at.launch.spec.resources, at.launch.spec.num_nodes
-    return Bounds(
-        cpu_milli=need.cpu_milli * ranks,
-        memory_bytes=need.memory_bytes * ranks,
-        pids=PIDS_MAX * ranks,
-    )
-
-
-def _marks(env: Mapping[str, str]) -> list[str]:
-    """Return what tells this attempt's orphans apart; nothing when the environment does not say."""
-    names = ("CAUSEWAY_JOB_ID", "CAUSEWAY_ATTEMPT", "RANK")
-    found = [f"{name}={env[name]}" for name in names if name in env]
-    return found if "CAUSEWAY_JOB_ID" in env and "CAUSEWAY_ATTEMPT" in env else []
 
 
 def _memory_message(at: Running) -> str:
