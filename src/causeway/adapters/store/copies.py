@@ -19,6 +19,7 @@ import gzip
 import json
 import shutil
 import sqlite3
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -246,7 +247,7 @@ def _lines(path: Path) -> Iterator[Iterator[object]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield map(json.loads, file)
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise InvalidInput(f"{path} is damaged: {error}", where="path") from error
 
 

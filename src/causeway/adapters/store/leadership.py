@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import weakref
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 
 from causeway.adapters.store.faults import told
+from causeway.adapters.store.forks import release_in_child
 from causeway.model.errors import Unavailable
 
 _LOCK_SPACE = 0x43575950
@@ -45,7 +45,7 @@ class FileLeadership:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
-        _alive.add(self)
+        release_in_child(self)
 
     def take(self) -> bool:
         if self.held():
@@ -126,15 +126,3 @@ class SessionLeadership:
             # The lock belongs to the session, so the session has to end, not return to a pool.
             session.invalidate()
             session.close()
-
-
-_alive: weakref.WeakSet[FileLeadership] = weakref.WeakSet()
-
-
-def _drop_in_child() -> None:
-    """A forked child shares the lock; it must not keep it when the parent dies."""
-    for leadership in list(_alive):
-        leadership.release()
-
-
-os.register_at_fork(after_in_child=_drop_in_child)

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError
 
 from causeway.adapters.store.faults import told
+from causeway.adapters.store.forks import detach_in_child
 from causeway.adapters.store.leadership import FileLeadership, Leadership, SessionLeadership
 from causeway.adapters.store.schema import SCHEMA_NUMBER
 from causeway.adapters.store.sql import SqlStore
@@ -167,6 +168,8 @@ def _open_postgres(url: URL) -> SqlStore:
         isolation_level="REPEATABLE READ",
         connect_args=arguments,
     )
+    for engine in (writer, reader, session):
+        detach_in_child(engine)
     leadership: Leadership = SessionLeadership(session)
     return SqlStore(writer, reader, leadership)
 
