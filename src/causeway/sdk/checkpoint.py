@@ -95,7 +95,7 @@ class Checkpointer:
             if self._waiting is not None:
                 buffers, self._waiting = self._waiting.buffers, None
             else:
-                buffers = self._spare.pop()
+                buffers = self._spare.pop(0)
         copied = State(files=buffers.copy(live.files), values=live.values)
         with self._changed:
             self._waiting = _Snapshot(step=step, state=copied, buffers=buffers)
