@@ -269,6 +269,23 @@ def test_another_writer_is_waited_for_and_then_said(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_leader_that_cannot_raise_the_epoch_lets_another_try(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    first, second = open_store(url), open_store(url)
+    with first.writer.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        first.lead()
+    other.execute("ROLLBACK")
+    other.close()
+    assert not first.leading()
+    assert second.lead() == 1
+    first.close()
+    second.close()
+
+
 @pytest.mark.engines
 def test_a_lost_session_ends_the_leadership_and_the_old_leader_cannot_write(
     postgres_url: str,

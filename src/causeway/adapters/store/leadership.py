@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -90,39 +91,47 @@ class SessionLeadership:
         self._engine = engine
         self._session: Connection | None = None
         self._pid = 0
+        # A session serves one thread at a time, and `held` is asked from several.
+        self._turn = threading.RLock()
 
     def take(self) -> bool:
-        if self.held():
-            return True
-        self.release()
-        with told("taking the leadership"):
+        with self._turn, told("taking the leadership"):
+            if self.held():
+                return True
             session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            taken = session.execute(
-                text("SELECT pg_try_advisory_lock(:space, 'meta'::regclass::oid::int)"),
-                {"space": _LOCK_SPACE},
-            ).scalar_one()
-            if not taken:
+            try:
+                taken: bool = session.execute(_TAKE, {"space": _LOCK_SPACE}).scalar_one()
+                self._pid = session.execute(_PID).scalar_one()
+            except BaseException:
                 session.close()
-                return False
-            self._pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            self._session = session
-            return True
+                raise
+            if taken:
+                self._session = session
+            else:
+                session.close()
+            return taken
 
     def held(self) -> bool:
-        if self._session is None:
-            return False
-        try:
-            with told("checking the leadership"):
-                pid = self._session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        except Unavailable:
-            # A session that does not answer has lost its lock or will; either way we do not lead.
-            self.release()
-            return False
-        return bool(pid == self._pid)
+        with self._turn:
+            if self._session is None:
+                return False
+            try:
+                with told("checking the leadership"):
+                    pid = self._session.execute(_PID).scalar_one()
+            except Unavailable:
+                # A session that does not answer has lost its lock or will: we do not lead.
+                self.release()
+                return False
+            return bool(pid == self._pid)
 
     def release(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            # The lock belongs to the session, so the session has to end, not return to a pool.
-            session.invalidate()
-            session.close()
+        with self._turn:
+            if self._session is not None:
+                session, self._session = self._session, None
+                # The lock is the session's, so the session has to end, not return to a pool.
+                session.invalidate()
+                session.close()
+
+
+_TAKE = text("SELECT pg_try_advisory_lock(:space, 'meta'::regclass::oid::int)")
+_PID = text("SELECT pg_backend_pid()")

@@ -24,7 +24,7 @@ from causeway.adapters.store.leadership import Leadership
 from causeway.adapters.store.reading import Reading
 from causeway.adapters.store.schema import META, METADATA, SECRETS
 from causeway.model.artifacts import Artifact
-from causeway.model.errors import Conflict, Unavailable
+from causeway.model.errors import CausewayError, Conflict, Unavailable
 from causeway.model.events import Event
 from causeway.model.jobs import Job
 from causeway.model.money import Transaction
@@ -58,10 +58,15 @@ class SqlStore:
         with self.write_lock:
             if not self._leadership.take():
                 return None
-            with told("raising the epoch"), self.writer.begin() as connection:
-                raised = update(META).values(epoch=META.c.epoch + 1).returning(META.c.epoch)
-                epoch: int = connection.execute(raised).scalar_one()
-                return epoch
+            try:
+                with told("raising the epoch"), self.writer.begin() as connection:
+                    raised = update(META).values(epoch=META.c.epoch + 1).returning(META.c.epoch)
+                    epoch: int = connection.execute(raised).scalar_one()
+            except CausewayError:
+                # A lock without an epoch would keep others from leading and let nobody write.
+                self._leadership.release()
+                raise
+            return epoch
 
     def leading(self) -> bool:
         """Say whether the lock is still held."""
