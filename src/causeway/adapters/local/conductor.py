@@ -7,6 +7,7 @@ not gone yet, a grace) is looked at again by `tick`.
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -130,6 +131,10 @@ class Conductor:
         at = self.owners.get(number)
         if at is None:
             return
+        self._guarded(at, lambda: self._heard(at, number, event))
+        self.show(at)
+
+    def _heard(self, at: Running, number: int, event: Mapping[str, Any]) -> None:
         child = at.children[number]
         match event["event"]:
             case "spawned":
@@ -147,7 +152,13 @@ class Conductor:
                 self._drop(number)
                 self._exited(at, child, exit_code(event["code"]))
         self._settle(at)
-        self.show(at)
+
+    def _guarded(self, at: Running, step: Callable[[], None]) -> None:
+        """Take a step with one attempt; what the host refuses ends that attempt, not the engine."""
+        try:
+            step()
+        except OSError as error:
+            self._fail(at, FailureClass.ENGINE, f"the host refused: {error}")
 
     def lost(self, server: ForkServer) -> None:
         """Handle the end of a fork server: its children died with it."""
@@ -167,7 +178,7 @@ class Conductor:
         for at in list(self.attempts.values()):
             if at.stage is Stage.DONE:
                 continue
-            self._watch(at, now)
+            self._guarded(at, functools.partial(self._watch, at, now))
             wait = QUIET_TRY_MS if at.stage is Stage.ENDING and not at.children else SAMPLE_MS
             deadlines = [t for t in (at.time_up_ms, at.kill_at_ms) if t > now]
             wait = min([wait, *(t - now for t in deadlines)])

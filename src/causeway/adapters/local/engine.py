@@ -11,6 +11,7 @@ by the next engine that starts with the same root.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import select
 import threading
@@ -23,7 +24,7 @@ from causeway.adapters.local.conductor import Conductor
 from causeway.adapters.local.host import look
 from causeway.adapters.local.spawner import ForkServer
 from causeway.adapters.local.warm import ENVIRONMENTS
-from causeway.model.errors import InvalidInput
+from causeway.model.errors import InvalidInput, Unavailable
 from causeway.model.islands import Inventory
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
@@ -72,6 +73,7 @@ class LocalEngine:
         self._wishes: collections.deque[Callable[[], None]] = collections.deque()
         self._changed: Callable[[], None] = lambda: None
         self._closing = False
+        self._broken: Exception | None = None
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
@@ -105,7 +107,11 @@ class LocalEngine:
         self._wish(lambda: self._conductor.stop((job, fence), grace_ms))
 
     def poll(self) -> Mapping[tuple[str, int], Status]:
-        """Return the present of every attempt."""
+        """Return the present of every attempt. `Unavailable` when the engine itself has failed."""
+        if self._broken is not None:
+            raise Unavailable(
+                f"the local engine has stopped: {self._broken}", hint="restart the agent"
+            ) from self._broken
         with self._lock:
             return dict(self._shown)
 
@@ -117,29 +123,45 @@ class LocalEngine:
 
     def close(self) -> None:
         """Kill everything and let go."""
+        if self._closing:
+            return
         self._closing = True
         self._wake()
         self._thread.join(CLOSE_S)
+        with self._lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
 
     # --- the engine's thread ------------------------------------------------------------------
 
     def _loop(self) -> None:
-        self._servers.begin()
-        wait_ms: int | None = 0
-        while not self._closing:
-            poller = select.poll()
-            poller.register(self._wake_read, select.POLLIN)
-            for server in self._servers.all():
-                wanted = select.POLLIN | (select.POLLOUT if server.wants_write else 0)
-                poller.register(server.link.fileno(), wanted)
-            poller.poll(wait_ms)
-            self._drain_wake()
-            while self._wishes:
-                self._wishes.popleft()()
-            for server in self._servers.all():
-                self._hear(server)
-            wait_ms = self._conductor.tick()
+        try:
+            self._servers.begin()
+            wait_ms: int | None = 0
+            while not self._closing:
+                wait_ms = self._turn(wait_ms)
+        except Exception as error:
+            # What is wrong with one attempt ends that attempt; this is the engine's own mistake.
+            # It must not go on half-dead: everything is killed, and `poll` raises.
+            self._broken = error
+            self._changed()
         self._let_go()
+
+    def _turn(self, wait_ms: int | None) -> int | None:
+        """Wait for news, handle it, look at the clock. Return for how long to wait next."""
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        for server in self._servers.all():
+            wanted = select.POLLIN | (select.POLLOUT if server.wants_write else 0)
+            poller.register(server.link.fileno(), wanted)
+        poller.poll(wait_ms)
+        self._drain_wake()
+        while self._wishes:
+            self._wishes.popleft()()
+        for server in self._servers.all():
+            self._hear(server)
+        return self._conductor.tick()
 
     def _hear(self, server: ForkServer) -> None:
         server.flush()
@@ -164,7 +186,6 @@ class LocalEngine:
             group.remove()
         if self._host.groups is not None:
             self._host.groups.close()
-        os.close(self._wake_read)
 
     def _show(self, at: Running) -> None:
         """Publish an attempt, unless it was forgotten meanwhile."""
@@ -182,11 +203,10 @@ class LocalEngine:
         self._wake()
 
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            # The pipe is full of wake-ups that were not read yet: one is enough.
-            return
+        # A full pipe holds wake-ups that were not read yet: one is enough.
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if self._wake_write >= 0:
+                os.write(self._wake_write, b"x")
 
     def _drain_wake(self) -> None:
         try:
