@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causeway.energy import accept, carbon_mg, facility_mj
+from causeway.energy import accept, carbon_mg, facility_mj, step_over
 from causeway.model.errors import InvalidInput
 from causeway.model.usage import EnergyQuality, Usage, UsageTick
 
@@ -129,3 +129,25 @@ def test_the_first_tick_sets_the_quality() -> None:
 def test_a_pue_that_cannot_be_is_refused(pue_milli: int) -> None:
     with pytest.raises(InvalidInput):
         fold(Usage(), GOOD, pue_milli=pue_milli)
+
+
+def test_one_bad_reading_costs_its_own_interval_and_no_more() -> None:
+    ticks = [replace(GOOD, seq=n, start_ms=n * 1_000, end_ms=n * 1_000 + 1_000) for n in range(4)]
+    ticks[1] = replace(ticks[1], energy_mj=10**12)
+    usage = Usage()
+    for tick in ticks:
+        try:
+            usage = fold(usage, tick)
+        except InvalidInput:
+            usage = step_over(usage, tick)
+    assert (usage.ticks, usage.until_ms) == (4, 4_000)
+    assert usage.device_ms == 3 * 2 * 1_000
+    assert usage.energy_it_mj == 3 * GOOD.energy_mj
+
+
+def test_stepping_over_never_goes_back_and_never_skips() -> None:
+    usage = fold(Usage(), GOOD)
+    assert step_over(usage, replace(GOOD, seq=1, start_ms=0, end_ms=500)).until_ms == 1_000
+    for seq in (0, 2):
+        with pytest.raises(InvalidInput):
+            step_over(usage, replace(GOOD, seq=seq))

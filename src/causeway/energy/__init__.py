@@ -12,7 +12,7 @@ quality of its worst source, and nothing an island reports is taken without boun
     summary   a job's energy in the units that people read
 """
 
-from causeway.energy.accept import accept
+from causeway.energy.accept import accept, step_over
 from causeway.energy.allocate import Allocation, Claim, allocate, residual
 from causeway.energy.convert import carbon_mg, facility_mj, worst
 from causeway.energy.summary import EnergySummary, summary
@@ -26,6 +26,7 @@ __all__ = [
     "carbon_mg",
     "facility_mj",
     "residual",
+    "step_over",
     "summary",
     "worst",
 ]

@@ -4,10 +4,12 @@ An island is paid by what it reports, so it is no witness in its own case. A tic
 when it is the next of its attempt, starts exactly where the last one ended, states the devices that
 were leased, and stays inside what such devices can possibly use. Everything else is `InvalidInput`
 naming the field. Whether so much time can have passed at all is for the shell to say: it has the
-clock.
+clock. A refused tick must not stop those after it: `step_over` lets its interval pass unpaid.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from causeway.energy.convert import BILLABLE, carbon_mg, facility_mj, worst
 from causeway.model.errors import InvalidInput
@@ -50,6 +52,18 @@ def accept(
         carbon_mg=carbon_mg(facility, carbon_mg_per_kwh),
         energy_quality=worst((usage.energy_quality, quality)) if usage.ticks else quality,
     )
+
+
+def step_over(usage: Usage, tick: UsageTick) -> Usage:
+    """Return the usage with the next tick refused for good: its interval passes, nothing is paid.
+
+    The next tick is then expected to start where this one claimed to end, so one bad reading does
+    not make a gap of all that follow. Who claims an end far in the future is paid nothing until
+    then, since the shell bounds every tick by its own clock.
+    """
+    if tick.seq != usage.ticks:
+        raise InvalidInput(f"tick {tick.seq} is not the next one, {usage.ticks}", where="tick.seq")
+    return replace(usage, ticks=usage.ticks + 1, until_ms=max(usage.until_ms, tick.end_ms))
 
 
 def _in_order(usage: Usage, tick: UsageTick) -> None:

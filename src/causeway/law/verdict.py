@@ -219,7 +219,7 @@ def place_of(pool: PoolView, rules: Rules) -> Place:
 
 
 def verdicts(
-    jobs: Iterable[HasSpec], pools: Iterable[PoolView], *, rules: Rules, now_ms: int
+    jobs: Iterable[HasSpec], pools: Iterable[PoolView], rules: Rules, *, now_ms: int
 ) -> dict[str, Mapping[str, Reason]]:
     """Return job -> pool -> why the law forbids it. A pair that is absent is allowed.
 
