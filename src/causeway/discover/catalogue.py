@@ -38,12 +38,15 @@ class _Coded:
 
 
 class Catalogue:
-    """Offers in columns, in the order of their identifiers."""
+    """Offers in columns, in the order in which they were handed over."""
 
     def __init__(self, pools: Iterable[PoolView]) -> None:
-        ordered = sorted(pools, key=lambda p: p.offer)
+        ordered = list(pools)
         self.offers: tuple[str, ...] = tuple(p.offer for p in ordered)
         self.pools: tuple[str, ...] = tuple(p.pool for p in ordered)
+        by_offer = sorted(range(len(ordered)), key=self.offers.__getitem__)
+        self._rank: NDArray[np.intp] = np.empty(len(ordered), dtype=np.intp)
+        self._rank[by_offer] = np.arange(len(ordered))
         self._numbers: dict[str, Numbers] = {}
         self._coded: dict[str, _Coded] = {}
         for name, term in SCHEMA.items():
@@ -60,14 +63,27 @@ class Catalogue:
 
     def search(
         self, filter: Filter, *, sort: str = "price_usd_per_device_h", limit: int = 50
-    ) -> list[dict[str, object]]:
-        """Return the best rows that pass, as plain data under the schema's names.
+    ) -> list[int]:
+        """Return the best rows that pass, as positions among the offers handed over.
 
         Ties go by offer identifier; what is not known in the sort key comes last.
         """
         if not 1 <= limit <= LIMIT_MAX:
             raise InvalidInput(f"limit {limit} must be 1 to {LIMIT_MAX:,}", where="limit")
-        return [self._row(int(i)) for i in self._best(self.mask(filter), sort, limit)]
+        return [int(i) for i in self._best(self.mask(filter), sort, limit)]
+
+    def row(self, index: int) -> dict[str, object]:
+        """Return one row as plain data under the schema's names; what is not known is None."""
+        row: dict[str, object] = {"offer": self.offers[index], "pool": self.pools[index]}
+        for name in SCHEMA:
+            if name in self._numbers:
+                value = float(self._numbers[name][index])
+                row[name] = None if value != value else value
+            else:
+                coded = self._coded[name]
+                held = coded.values[int(coded.codes[index])]
+                row[name] = list(held) if isinstance(held, tuple) else held
+        return row
 
     def count(self, filter: Filter) -> int:
         """Return how many offers pass."""
@@ -101,7 +117,7 @@ class Catalogue:
             edge = np.partition(first, limit - 1)[limit - 1]
             kept = np.flatnonzero(first <= edge) if edge == edge else np.arange(len(rows))
             rows, keys = rows[kept], [key[kept] for key in keys]
-        order = np.lexsort((rows, *reversed(keys)))
+        order = np.lexsort((self._rank[rows], *reversed(keys)))
         best: NDArray[np.intp] = rows[order[:limit]]
         return best
 
@@ -120,18 +136,6 @@ class Catalogue:
             column = coded.codes[rows].astype(np.float64)
             column[column == len(coded.values) - 1] = np.nan
         return -column if name.startswith("-") else column
-
-    def _row(self, index: int) -> dict[str, object]:
-        row: dict[str, object] = {"offer": self.offers[index], "pool": self.pools[index]}
-        for name in SCHEMA:
-            if name in self._numbers:
-                value = float(self._numbers[name][index])
-                row[name] = None if value != value else value
-            else:
-                coded = self._coded[name]
-                held = coded.values[int(coded.codes[index])]
-                row[name] = list(held) if isinstance(held, tuple) else held
-        return row
 
 
 def _encode(values: list[Value]) -> _Coded:

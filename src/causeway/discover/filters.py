@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from causeway.discover.grammar import Expression, Group, Test, read
 from causeway.discover.schema import Value
+from causeway.model.errors import InvalidInput
 from causeway.model.fleet import PoolView
 
 ORDER: dict[str, Callable[[float, float], bool]] = {
@@ -48,6 +49,16 @@ def compile(text: str) -> Filter:
     if not text.strip():
         return EVERYTHING
     return Filter(text=text, expression=read(text))
+
+
+def compile_filter(text: str, *, where: str = "where") -> Filter:
+    """Read a filter that stands at a named place of a larger input (`$.where`)."""
+    try:
+        return compile(text)
+    except InvalidInput as error:
+        # The error's own place begins with "where".
+        place = error.where.replace("where", where, 1)
+        raise type(error)(error.message, hint=error.hint, where=place) from None
 
 
 def passes(test: Test, value: Value) -> bool:
