@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from causeway.model.fleet import PoolView, Snapshot, WaitingJob
 from causeway.model.jobs import JobSpec
 from causeway.model.reasons import Reason
+from causeway.model.resources import Capacity
 
 RUN_ASSUMED_S = 3600.0
 """Run time that is assumed when the job does not say one."""
@@ -35,6 +36,8 @@ class Ask:
     nodes: int
     devices: int
     """Billable devices of the whole gang."""
+    total: Capacity
+    """What the whole gang takes."""
     run_s: float
     """Expected run time at speed 1."""
     run_assumed: bool
@@ -93,6 +96,7 @@ def ask_of(job: WaitingJob, snapshot: Snapshot, matches: Matches) -> Ask:
         spec=spec,
         nodes=spec.num_nodes,
         devices=spec.resources.devices * spec.num_nodes,
+        total=Capacity().plus(spec.resources, spec.num_nodes),
         run_s=run_s,
         run_assumed=not spec.expected_run_s,
         now_ms=snapshot.now_ms,

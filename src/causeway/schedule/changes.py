@@ -163,7 +163,7 @@ def _price_options(trial: Round, job: WaitingJob, pools: list[PoolView]) -> Iter
 def _capped(price: Decimal) -> _Option:
     return _of_spec(
         "price_cap_per_device_h",
-        f"raise the price cap to ${price:f} per device-hour",
+        f"raise the price cap to ${price.normalize():f} per device-hour",
         lambda s: replace(s, price_cap_per_device_h=price),
     )
 
@@ -210,6 +210,7 @@ def _size_options(trial: Round, job: WaitingJob, pools: list[PoolView]) -> Itera
     spec, need = job.spec, job.spec.resources
     free = [trial.ledgers[p.pool].free for p in pools if not p.cordoned]
     cpu = _largest(c.cpu_milli // spec.num_nodes for c in free)
+    cpu = cpu // 1000 * 1000 or cpu
     if 0 < cpu < need.cpu_milli:
         yield _sized("cpus", f"ask for {cores(cpu)} per node", replace(need, cpu_milli=cpu))
     memory = _largest(c.memory_bytes // spec.num_nodes for c in free)

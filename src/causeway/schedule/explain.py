@@ -29,6 +29,8 @@ from causeway.schedule.words import duration
 class Outlook(StrEnum):
     """What the queue and the fleet as they are mean for a job."""
 
+    HOLDS_ROOM = "holds_room"
+    """It has been placed already: it starts, runs or stops."""
     FITS_NOW = "fits_now"
     """This round places it."""
     WOULD_WAIT = "would_wait"
@@ -175,7 +177,7 @@ def _running(snapshot: Snapshot, attempt: RunningJob) -> Explanation:
     doing = "is stopping" if attempt.stopping else "runs" if attempt.started_ms else "is starting"
     return Explanation(
         job=attempt.id,
-        outlook=Outlook.FITS_NOW,
+        outlook=Outlook.HOLDS_ROOM,
         headline=f"It {doing} on {names.get(attempt.pool, attempt.pool)}, "
         f"as attempt {attempt.fence}.",
         reasons=(),

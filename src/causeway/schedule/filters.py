@@ -324,9 +324,28 @@ FILTERS: tuple[Filter, ...] = (
 """Those that waiting does not cure first."""
 
 
-def first_reason(ask: Ask, pool: PoolView) -> Reason | None:
+def relevant(ask: Ask) -> tuple[Filter, ...]:
+    """Return the filters that can exclude anything for this ask, in order.
+
+    A whole fleet is filtered per shape, and most jobs leave most demands open.
+    """
+    spec = ask.spec
+    idle: dict[Filter, bool] = {
+        law: not ask.forbidden,
+        accelerator: spec.resources.accelerator is None,
+        isolation: not spec.isolation,
+        image: not spec.image,
+        spot: spec.spot,
+        where: not spec.where,
+        deadline: not spec.deadline_ms,
+        budget: ask.budget_left_micros is None,
+    }
+    return tuple(check for check in FILTERS if not idle.get(check, False))
+
+
+def first_reason(ask: Ask, pool: PoolView, checks: tuple[Filter, ...] = FILTERS) -> Reason | None:
     """Return the most severe reason against this offer, or None when it may and could hold it."""
-    for check in FILTERS:
+    for check in checks:
         reason = check(ask, pool)
         if reason is not None:
             return reason

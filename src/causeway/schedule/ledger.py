@@ -57,9 +57,9 @@ class Ledger:
 
     def can_place(self, ask: Ask, *, unusable: int, speed: float) -> bool:
         """Say whether the whole gang can start here now without taking what is promised."""
-        return fits(self.free, ask, unusable) and self.can_promise(
-            ask, unusable=unusable, speed=speed
-        )
+        if not fits(self.free, ask, unusable):
+            return False
+        return self.can_promise(ask, unusable=unusable, speed=speed)
 
     def can_promise(self, ask: Ask, *, unusable: int, speed: float) -> bool:
         """Say whether the whole gang fits once what is stopping has ended."""
@@ -123,12 +123,13 @@ def fits(capacity: Capacity, ask: Ask, unusable: int) -> bool:
     Which devices are busy is not known here, so every wrong one is taken to be among the free ones:
     that may leave a device idle for a while, and never gives one out twice.
     """
-    need = ask.spec.resources
-    if not capacity.fits(need, ask.nodes):
-        return False
-    if not unusable or need.accelerator is None:
-        return True
-    return need.accelerator.count * ask.nodes <= capacity.accelerators - unusable
+    total = ask.total
+    return (
+        total.cpu_milli <= capacity.cpu_milli
+        and total.memory_bytes <= capacity.memory_bytes
+        and total.disk_bytes <= capacity.disk_bytes
+        and (not total.accelerators or total.accelerators <= capacity.accelerators - unusable)
+    )
 
 
 def ends_by(ask: Ask, instant_ms: int, speed: float) -> bool:

@@ -17,10 +17,19 @@ from dataclasses import dataclass, field
 from causeway.model.fleet import Candidate, PoolView, WaitingJob
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.schedule.ask import Ask, Figures, priced
-from causeway.schedule.filters import first_reason, usable_devices
+from causeway.schedule.filters import first_reason, relevant, usable_devices
 from causeway.schedule.ledger import Ledger
 from causeway.schedule.scores import base_terms, variant_terms
 from causeway.schedule.words import amount, duration, held, usd
+
+COMPARED_MAX = 4
+"""Next best offers whose row says by how much they lost; the others show their terms only."""
+
+_HAS_ROOM = Reason(
+    token=Token.OUTSCORED,
+    severity=Severity.INFO,
+    message="It may and can; offers with a lower expected cost go first.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,11 @@ class Ranking:
     eligible: tuple[Eligible, ...]
     excluded: tuple[Excluded, ...]
     at: int = 0
-    """The first eligible offer that may still have room."""
+    """The first eligible offer that may still have room; those before it are full."""
+    rows: list[Candidate] = field(default_factory=list)
+    """Placement rows of all offers without a choice, once one was asked for."""
+    rows_at: int = 0
+    """Up to where `rows` shows what has become full since it was built."""
     tables: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
     """Placement tables by chosen offer."""
 
@@ -67,10 +80,11 @@ def match(ask: Ask, offers: Sequence[Offer]) -> Ranking:
     """Filter and score every offer for a shape."""
     eligible: list[Eligible] = []
     excluded: list[Excluded] = []
+    checks = relevant(ask)
     wants_accelerator = ask.spec.resources.accelerator is not None
     for offer in offers:
         pool = offer.pool
-        reason = first_reason(ask, pool)
+        reason = first_reason(ask, pool, checks)
         if reason is not None:
             excluded.append(Excluded(offer=offer, reasons=(reason,)))
             continue
@@ -104,45 +118,70 @@ def _sorted(rows: list[Eligible]) -> tuple[Eligible, ...]:
 
 
 def table(
-    ranking: Ranking, ledgers: Mapping[str, Ledger], chosen: Eligible | None
+    ranking: Ranking, ledgers: Mapping[str, Ledger], chosen: int | None
 ) -> tuple[Candidate, ...]:
-    """Build the placement table: the chosen offer first, then the others, best first."""
+    """Build the placement table: the chosen offer first, then the others, best first.
+
+    `chosen` is the index among the eligible offers. Room on the offers below the chosen one is
+    shown as it was when the shape's first table of the round was built.
+    """
     ask = ranking.ask
-    rows: list[Candidate] = []
-    full: list[Candidate] = []
-    for row in ranking.eligible:
-        if row is chosen:
-            rows.insert(0, _row(ask, row, why=chosen_reason(ranking, row), feasible=True))
-            continue
-        pool = row.offer.pool
-        shortage = shortage_reason(ask, row, ledgers[pool.pool])
-        if shortage is not None:
-            full.append(_row(ask, row, why=shortage, feasible=False))
-        else:
-            rows.append(_row(ask, row, why=_outscored(row, chosen), feasible=True))
-    out = [_excluded_row(ask, row) for row in ranking.excluded]
-    return (*rows, *full, *out)
+    if not ranking.rows:
+        ranking.rows = [
+            _row(ask, row, why=_standing(ask, row, ledgers)) for row in ranking.eligible
+        ]
+        ranking.rows += [_excluded_row(ask, row) for row in ranking.excluded]
+    for index in range(ranking.rows_at, ranking.at):
+        row = ranking.eligible[index]
+        full = shortage_reason(ask, row, ledgers[row.offer.pool.pool])
+        # An offer is passed over for room or, where it has room, for the budget.
+        ranking.rows[index] = _row(ask, row, why=full or over_budget_now(row))
+    ranking.rows_at = max(ranking.rows_at, ranking.at)
+    if chosen is None:
+        return tuple(ranking.rows)
+    rows = list(ranking.rows)
+    winner = ranking.eligible[chosen]
+    for index in range(chosen + 1, min(chosen + 1 + COMPARED_MAX, len(ranking.eligible))):
+        if rows[index].feasible:
+            loser = ranking.eligible[index]
+            rows[index] = _row(ask, loser, why=_outscored(loser, winner))
+    rows[chosen : chosen + 1] = []
+    return (_row(ask, winner, why=chosen_reason(ranking, winner)), *rows)
 
 
-def _row(ask: Ask, row: Eligible, *, why: Reason, feasible: bool) -> Candidate:
-    pool, figures = row.offer.pool, row.offer.figures
-    reasons = [why]
-    if "failed_here" in row.terms_usd:
-        reasons.append(_failed_here(row))
+def _standing(ask: Ask, row: Eligible, ledgers: Mapping[str, Ledger]) -> Reason:
+    """Say how an eligible offer stands when nothing is chosen."""
+    return shortage_reason(ask, row, ledgers[row.offer.pool.pool]) or _HAS_ROOM
+
+
+def over_budget_now(row: Eligible) -> Reason:
+    """Say that what this round placed before leaves too little of the budget."""
+    return Reason(
+        token=Token.BUDGET,
+        severity=Severity.WAIT,
+        message=f"What this round has placed leaves too little of the budget for "
+        f"{row.offer.pool.name}.",
+        try_this="raise the budget",
+    )
+
+
+def _row(ask: Ask, row: Eligible, *, why: Reason) -> Candidate:
+    pool, figures, devices = row.offer.pool, row.offer.figures, ask.devices
+    failed = "failed_here" in row.terms_usd
     return Candidate(
         offer=pool.offer,
         pool=pool.pool,
         island=pool.island,
         name=pool.name,
-        feasible=feasible,
+        feasible=why.severity is Severity.INFO,
         chosen=why.token is Token.CHOSEN,
         score_usd=row.score_usd,
         terms_usd=row.terms_usd,
-        price_per_h_micros=priced(pool, ask.devices),
-        energy_kwh_per_h=figures.kwh_per_h * ask.devices,
-        carbon_g_per_h=figures.carbon_kg_per_h * 1000 * ask.devices,
+        price_per_h_micros=priced(pool, devices),
+        energy_kwh_per_h=figures.kwh_per_h * devices,
+        carbon_g_per_h=figures.carbon_kg_per_h * 1000 * devices,
         wait_s=pool.queue_wait_s,
-        reasons=tuple(reasons),
+        reasons=(why, _failed_here(row)) if failed else (why,),
     )
 
 
@@ -184,32 +223,18 @@ def chosen_reason(ranking: Ranking, row: Eligible) -> Reason:
     )
 
 
-def _outscored(row: Eligible, chosen: Eligible | None) -> Reason:
+def _outscored(row: Eligible, chosen: Eligible) -> Reason:
     """Say by how much, and mostly in which term, another offer was better."""
-    if chosen is None:
-        return Reason(
-            token=Token.OUTSCORED,
-            severity=Severity.INFO,
-            message=f"{row.offer.pool.name} has room, at an expected cost of {usd(row.score_usd)}.",
-            evidence={"score_usd": row.score_usd},
-        )
     more = {name: value - chosen.terms_usd.get(name, 0.0) for name, value in row.terms_usd.items()}
     term = max(more, key=lambda name: (more[name], name))
     by = row.score_usd - chosen.score_usd
     where = chosen.offer.pool.name
-    message = (
-        f"It would cost {usd(by)} more than {where}, mostly {term}."
-        if by > 0
-        else f"It scores the same as {where}; the first by offer identifier is taken."
-    )
-    token = Token.OUTSCORED
-    if by < 0:
-        # The order is walked best first, so with room left only the budget passes an offer over.
-        token, message = Token.BUDGET, "Its price is above what this round has left of the budget."
     return Reason(
-        token=token,
+        token=Token.OUTSCORED,
         severity=Severity.INFO,
-        message=message,
+        message=f"It would cost {usd(by)} more than {where}, mostly {term}."
+        if by > 0
+        else f"It scores the same as {where}; the first by offer identifier is taken.",
         evidence={"more_usd": by, "term": term},
     )
 

@@ -162,7 +162,7 @@ class Round:
         ask, pool = ranking.ask, row.offer.pool
         candidates = ranking.tables.get(pool.offer)
         if candidates is None:
-            candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, row)
+            candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, ranking.at)
         self.ledgers[pool.pool].place(ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec.resources, nodes=ask.nodes)
         if job.tenant_budget_left_micros is not None:

@@ -15,7 +15,13 @@ from causeway.model.reasons import Reason, Severity, Token
 from causeway.schedule.ask import Ask
 from causeway.schedule.ledger import Ledger
 from causeway.schedule.preempt import Eviction
-from causeway.schedule.ranking import Eligible, Ranking, shortage, shortage_reason
+from causeway.schedule.ranking import (
+    Eligible,
+    Ranking,
+    over_budget_now,
+    shortage,
+    shortage_reason,
+)
 from causeway.schedule.tenancy import Standing, Tenancy
 from causeway.schedule.words import duration, names
 
@@ -33,7 +39,7 @@ def no_room(ranking: Ranking, ledgers: Mapping[str, Ledger]) -> tuple[Reason, ..
         token = shortage(ask, row, ledger) or Token.BUDGET
         group = groups.get((token, True))
         if group is None:
-            first = shortage_reason(ask, row, ledger) or _over_budget_now(row)
+            first = shortage_reason(ask, row, ledger) or over_budget_now(row)
             group = groups[(token, True)] = Group(first)
         group.islands.append(row.offer.pool.name)
     for out in ranking.excluded:
@@ -73,16 +79,6 @@ def _joined(group: Group, *, context: bool) -> Reason:
         severity=Severity.INFO if context else first.severity,
         message=message,
         evidence={**first.evidence, "offers": count, "islands": names(group.islands)},
-    )
-
-
-def _over_budget_now(row: Eligible) -> Reason:
-    return Reason(
-        token=Token.BUDGET,
-        severity=Severity.WAIT,
-        message=f"What this round has placed leaves too little of the budget for "
-        f"{row.offer.pool.name}.",
-        try_this="raise the budget",
     )
 
 
@@ -196,6 +192,6 @@ def reserved(row: Eligible, start_ms: int, now_ms: int) -> Reason:
     return Reason(
         token=Token.CAPACITY,
         severity=Severity.WAIT,
-        message=f"It is first in the queue: {row.offer.pool.name} is held for it{when}.",
-        evidence={"island": row.offer.pool.name, "start_ms": start_ms, "left_s": left_s},
+        message=f"It is the first that finds no room: {row.offer.pool.name} is held for it{when}.",
+        evidence={"island": row.offer.pool.name} | ({"left_s": left_s} if start_ms else {}),
     )
