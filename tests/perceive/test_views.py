@@ -17,6 +17,7 @@ from causeway.model.money import Price, Purchase
 from causeway.model.resources import AcceleratorRequest, Capacity, Resources
 from causeway.perceive import (
     age_ms,
+    flaws,
     holdings,
     interruptions_per_day,
     is_fresh,
@@ -237,3 +238,40 @@ def test_reliability_is_the_declaration_first_and_the_record_later() -> None:
     assert rate(losses=0, days=63) == pytest.approx(0.01)
     assert rate(losses=63, days=63) == pytest.approx(0.91)
     assert rate(losses=1, days=0) > rate(losses=0, days=0)
+
+
+@pytest.mark.parametrize(
+    ("claim", "word"),
+    [
+        ({"pue": 0.9}, "pue"),
+        ({"pue": float("nan")}, "pue"),
+        ({"pue": float("inf")}, "pue"),
+        ({"carbon_g_per_kwh": -1.0}, "carbon"),
+        ({"price_per_device_h": Decimal("-0.01")}, "price"),
+        ({"price_per_device_h": Decimal("NaN")}, "price"),
+        ({"price_per_device_h": Decimal("sNaN")}, "price"),
+        ({"price_per_device_h": Decimal("1e999999")}, "price"),
+        ({"currency": "usd"}, "currency"),
+        ({"jurisdiction": "Norway"}, "jurisdiction"),
+        ({"operator_country": "no"}, "operator_country"),
+        ({"provider": ""}, "provider"),
+        ({"interruptions_per_day": -1.0}, "interruptions"),
+        ({"latitude_deg": 91.0}, "latitude"),
+        ({"longitude_deg": float("nan")}, "longitude"),
+    ],
+)
+def test_impossible_claims_are_named_and_never_offered(claim: dict[str, Any], word: str) -> None:
+    known = {"name": "alba", "provider": "alba-owner", "jurisdiction": "NO", **claim}
+    profile = Profile(**known)
+    (sentence,) = flaws(profile)
+    assert word in sentence
+    assert look(replace(island(), profile=profile), island("brava"))[0].name == "brava"
+
+
+def test_a_name_leaves_room_for_identifiers() -> None:
+    assert flaws(island("a" * 61).profile)
+    longest = island("a" * 60)
+    assert not flaws(longest.profile)
+    (seen,) = look(longest)
+    for name in (seen.pool, seen.offer, seen.price.id):
+        assert str(Urn.parse(name)) == name

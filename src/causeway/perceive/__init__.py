@@ -4,6 +4,7 @@ Nothing stale is used as fresh: a view says how old it is, and whether it may be
 up is shown as found: capacity is what the agent measured, less what leases hold; power is an
 estimate and named so. The picture is a value, the same for live rounds, plans and the twin.
 
+    claims     what an owner declares, checked for what cannot be
     age        how old, how alive, how reliable an island is
     views      islands and what is held on them -> offers (`PoolView`)
     picture    offers, queue, running work and tenants -> `fleet.Snapshot`
@@ -11,11 +12,13 @@ estimate and named so. The picture is a value, the same for live rounds, plans a
 """
 
 from causeway.perceive.age import age_ms, interruptions_per_day, is_fresh, state_of
+from causeway.perceive.claims import flaws
 from causeway.perceive.picture import holdings, running_job, snapshot, waiting_job
 from causeway.perceive.views import offer_id, pool_id, price_of, view, views
 
 __all__ = [
     "age_ms",
+    "flaws",
     "holdings",
     "interruptions_per_day",
     "is_fresh",

@@ -22,6 +22,7 @@ from causeway.model.islands import Health, Inventory, Island, IslandState, Profi
 from causeway.model.money import Price, Purchase
 from causeway.model.resources import Capacity
 from causeway.perceive.age import age_ms, interruptions_per_day, is_fresh
+from causeway.perceive.claims import flaws
 
 CPU_CORE_W = 8.0
 """Busy power of one core with its share of memory and board; a typical server figure."""
@@ -59,14 +60,17 @@ def price_of(
 def views(
     islands: Iterable[Island], used: Mapping[str, Capacity], *, now_ms: int, lease_ms: int
 ) -> tuple[PoolView, ...]:
-    """Return one view per island that has shown an inventory and has not left.
+    """Return one view per island that has shown an inventory, has not left and claims nothing
+    impossible.
 
     `used` is what leases hold by pool (`holdings`). Stale islands are in it too, marked as such.
     """
     shown = [
         (island, island.inventory)
         for island in islands
-        if island.inventory is not None and island.state is not IslandState.LEFT
+        if island.inventory is not None
+        and island.state is not IslandState.LEFT
+        and not flaws(island.profile)
     ]
     speeds = _relative_speeds([inventory for _, inventory in shown])
     return tuple(
