@@ -120,3 +120,31 @@ def test_importing_the_helper_does_not_import_torch() -> None:
     code = "import sys, causeway.sdk.checkpoint; print(*sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not set(shown.stdout.decode().split()) & {"torch", "numpy", "safetensors", "httpx"}
+
+
+def test_the_shell_lines_of_the_documentation_make_a_complete_checkpoint(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+    lines = page.read_text("utf-8").split("```sh\n")[1].split("```")[0]
+    (tmp_path / "state.bin").write_bytes(b"state")
+    (tmp_path / "c").mkdir()
+    envs = {"CAUSEWAY_CHECKPOINT_DIR": str(tmp_path / "c"), "n": "7", "PATH": "/usr/bin:/bin"}
+    subprocess.run(["sh", "-euc", lines], env=envs, cwd=tmp_path, check=True)
+    assert checkpoint.complete(tmp_path / "c") == [(7, tmp_path / "c" / "step-7")]
+    assert json.loads((tmp_path / "c" / "step-7" / "COMPLETE").read_bytes()) == {"step": 7}
+
+
+def test_everything_is_synced_before_the_marker_and_the_marker_before_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "step-1"
+    place.mkdir()
+    synced: list[tuple[str, bool]] = []
+    real = checkpoint._sync
+
+    def noted(path: Path) -> None:
+        real(path)
+        synced.append((path.name, (place / "COMPLETE").exists()))
+
+    monkeypatch.setattr(checkpoint, "_sync", noted)
+    checkpoint.mark_complete(place, 1)
+    assert synced == [(".complete.tmp", False), ("step-1", True), (tmp_path.name, True)]
