@@ -36,7 +36,7 @@ ROUNDS = 3
 
 
 class HttpTransfer:
-    """`ports.artifacts.Transfer` over the HTTP API. Blocking; use it from one thread at a time."""
+    """`ports.artifacts.Transfer` over the HTTP API. Blocking; any thread may call."""
 
     def __init__(
         self,
