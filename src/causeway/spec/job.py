@@ -55,6 +55,14 @@ def is_artifact(reference: str) -> bool:
     return bool(_ARTIFACT.match(reference))
 
 
+def is_local(reference: str) -> bool:
+    """Say whether an input's source is a path of the sender's machine.
+
+    A bare word is a name in the library; a path says so with a slash or a leading dot.
+    """
+    return not is_artifact(reference) and not _LIBRARY.match(reference)
+
+
 class Reader:
     """Reads one job's fields over defaults."""
 
@@ -104,7 +112,7 @@ class Reader:
                         where=place,
                         hint="upload it first: causeway upload FOLDER --name NAME",
                     )
-                if not is_artifact(source) and not _LIBRARY.match(source):
+                if is_local(source):
                     self.local(source, place)
                 found[inner_path(str(path), place)] = source
         return found
