@@ -19,7 +19,7 @@ from causeway.model.reasons import Reason
 from causeway.schedule.ask import Ask, Matches
 from causeway.schedule.changes import Change, changes_for
 from causeway.schedule.filters import all_reasons
-from causeway.schedule.ranking import Excluded, Ranking, table
+from causeway.schedule.ranking import Excluded, Ranking, whole_table
 from causeway.schedule.round import Round
 from causeway.schedule.tenancy import Tenancy
 from causeway.schedule.waits import Group, together
@@ -62,7 +62,8 @@ class Explanation:
     reasons: tuple[Reason, ...]
     """The round's own, most severe first."""
     candidates: tuple[Candidate, ...]
-    """Every offer with every reason; best first."""
+    """Offers, best first: the placement table when it can start, else every offer with every
+    reason."""
     blockers: tuple[Reason, ...]
     """What excludes offers, one per kind, with counts and island names, most frequent first."""
     changes: tuple[Change, ...]
@@ -109,7 +110,7 @@ def _explained(snapshot: Snapshot, job: WaitingJob, matches: Matches) -> Explana
         for row in ranking.excluded
     )
     complete = Ranking(ask=ranking.ask, eligible=ranking.eligible, excluded=excluded)
-    candidates = place.candidates if place is not None else table(complete, fresh.ledgers, None)
+    candidates = place.candidates if place is not None else whole_table(complete, fresh.ledgers)
     return Explanation(
         job=job.id,
         outlook=outlook,

@@ -25,6 +25,11 @@ from causeway.schedule.words import amount, duration, held, usd
 COMPARED_MAX = 4
 """Next best offers whose row says by how much they lost; the others show their terms only."""
 
+BEFORE_MAX = 16
+AFTER_MAX = 48
+EXCLUDED_MAX = 64
+"""Rows of a placement table: better offers without room, worse offers, excluded offers."""
+
 _HAS_ROOM = Reason(
     token=Token.OUTSCORED,
     severity=Severity.INFO,
@@ -68,10 +73,12 @@ class Ranking:
     excluded: tuple[Excluded, ...]
     at: int = 0
     """The first eligible offer that may still have room; those before it are full."""
-    rows: list[Candidate] = field(default_factory=list)
-    """Placement rows of all offers without a choice, once one was asked for."""
-    rows_at: int = 0
-    """Up to where `rows` shows what has become full since it was built."""
+    rows: dict[int, Candidate] = field(default_factory=dict)
+    """Rows of eligible offers, by index, as they were when first shown in this round."""
+    passed: dict[int, Candidate] = field(default_factory=dict)
+    """Rows of eligible offers that have been passed over since, by index."""
+    out: tuple[Candidate, ...] = ()
+    """Rows of excluded offers, once a table was asked for."""
     tables: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
     """Placement tables by chosen offer."""
 
@@ -117,36 +124,41 @@ def _sorted(rows: list[Eligible]) -> tuple[Eligible, ...]:
     return tuple(sorted(rows, key=lambda r: (r.score_usd, r.offer.pool.offer)))
 
 
-def table(
-    ranking: Ranking, ledgers: Mapping[str, Ledger], chosen: int | None
-) -> tuple[Candidate, ...]:
-    """Build the placement table: the chosen offer first, then the others, best first.
+def table(ranking: Ranking, ledgers: Mapping[str, Ledger], chosen: int) -> tuple[Candidate, ...]:
+    """Build a placement table: the chosen offer first, then others by rank, then those excluded.
 
-    `chosen` is the index among the eligible offers. Room on the offers below the chosen one is
-    shown as it was when the shape's first table of the round was built.
+    `chosen` is the index among the eligible offers. On a big fleet the table shows the chosen
+    offer's neighbours in rank and `EXCLUDED_MAX` of the excluded; the chosen row's evidence counts
+    all. Room below the chosen offer is shown as it was when the shape was first placed there.
     """
+    ask, eligible = ranking.ask, ranking.eligible
+    if not ranking.out:
+        ranking.out = tuple(_excluded_row(ask, row) for row in ranking.excluded[:EXCLUDED_MAX])
+    winner = eligible[chosen]
+    rows = [_row(ask, winner, why=chosen_reason(ranking, winner))]
+    for index in range(max(0, chosen - BEFORE_MAX), chosen):
+        if index not in ranking.passed:
+            row = eligible[index]
+            full = shortage_reason(ask, row, ledgers[row.offer.pool.pool])
+            # An offer is passed over for room or, where it has room, for the budget.
+            ranking.passed[index] = _row(ask, row, why=full or over_budget_now(row))
+        rows.append(ranking.passed[index])
+    for index in range(chosen + 1, min(len(eligible), chosen + 1 + AFTER_MAX)):
+        row = eligible[index]
+        if index not in ranking.rows:
+            ranking.rows[index] = _row(ask, row, why=_standing(ask, row, ledgers))
+        compared = index <= chosen + COMPARED_MAX and ranking.rows[index].feasible
+        rows.append(
+            _row(ask, row, why=_outscored(row, winner)) if compared else ranking.rows[index]
+        )
+    return (*rows, *ranking.out)
+
+
+def whole_table(ranking: Ranking, ledgers: Mapping[str, Ledger]) -> tuple[Candidate, ...]:
+    """Build the table of every offer without a choice, best first."""
     ask = ranking.ask
-    if not ranking.rows:
-        ranking.rows = [
-            _row(ask, row, why=_standing(ask, row, ledgers)) for row in ranking.eligible
-        ]
-        ranking.rows += [_excluded_row(ask, row) for row in ranking.excluded]
-    for index in range(ranking.rows_at, ranking.at):
-        row = ranking.eligible[index]
-        full = shortage_reason(ask, row, ledgers[row.offer.pool.pool])
-        # An offer is passed over for room or, where it has room, for the budget.
-        ranking.rows[index] = _row(ask, row, why=full or over_budget_now(row))
-    ranking.rows_at = max(ranking.rows_at, ranking.at)
-    if chosen is None:
-        return tuple(ranking.rows)
-    rows = list(ranking.rows)
-    winner = ranking.eligible[chosen]
-    for index in range(chosen + 1, min(chosen + 1 + COMPARED_MAX, len(ranking.eligible))):
-        if rows[index].feasible:
-            loser = ranking.eligible[index]
-            rows[index] = _row(ask, loser, why=_outscored(loser, winner))
-    rows[chosen : chosen + 1] = []
-    return (_row(ask, winner, why=chosen_reason(ranking, winner)), *rows)
+    rows = [_row(ask, row, why=_standing(ask, row, ledgers)) for row in ranking.eligible]
+    return (*rows, *(_excluded_row(ask, row) for row in ranking.excluded))
 
 
 def _standing(ask: Ask, row: Eligible, ledgers: Mapping[str, Ledger]) -> Reason:
