@@ -127,7 +127,7 @@ def _grid(frame: _Frame) -> Svg:
         y = _TOP_PX + ratio * (bottom - _TOP_PX)
         value = frame.value_max - ratio * (frame.value_max - frame.value_min)
         parts.append(el("line", x1=0, x2="100%", y1=y, y2=y, stroke="var(--line, #e3e6ea)"))
-        parts.append(el("text", plain(value), x="100%", y=y - 3, text_anchor="end"))
+        parts.append(el("text", plain(value), x="100%", dx=8, y=y + 4))
     for i in range(5):
         step = round(frame.step_min + i / 4 * (frame.step_max - frame.step_min))
         anchor = "start" if i == 0 else "end" if i == 4 else "middle"
@@ -148,7 +148,7 @@ def _seam(trace: Trace, frame: _Frame, index: int) -> Svg:
     ratio = min(max(frame.x(trace.resumed_step), 0.0), 1.0)
     x = share(ratio)
     right = ratio > 0.55
-    text = f"{trace.label} resumes at step {trace.resumed_step}"
+    text = f"{trace.label} from step {trace.resumed_step}"
     return el(
         "g",
         el("title", text),

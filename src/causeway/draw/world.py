@@ -1,9 +1,11 @@
 """The map of islands: where they are, how large, how busy, and in what state.
 
 The area of a circle is capacity; the filled part is the share in use; the mark inside and the word
-in the label are its state. The outline is read once from `land.svg` beside this file, which is a
-part of the room like a constant; pages that serve that file pass its address instead, so that
-the outline crosses the wire once.
+in the label are its state. The map shows the part of the world where islands are, and circles that
+would cover one another are moved apart, each with a thread to its true place.
+
+The outline is read once from `land.svg` beside this file, which is a part of the room like a
+constant; pages that serve that file pass its address instead, so that it crosses the wire once.
 """
 
 from __future__ import annotations
@@ -12,14 +14,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from math import cos, pi, sin, sqrt
+from math import cos, hypot, pi, sin, sqrt
 
-from causeway.draw.looks import COLOURS, ICONS, Look, Tone
+from causeway.draw.looks import COLOURS, ICONS, Look
 from causeway.draw.projection import HEIGHT, WIDTH, project
 from causeway.draw.svg import Svg, el, group_picture, share
 
-_RADIUS_MIN_PX, _RADIUS_MAX_PX = 9.0, 24.0
-_LABEL_LINE_PX = 15.0
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+_RADIUS_MIN_PX, _RADIUS_MAX_PX = 8.0, 17.0
+_SPREAD = 1.35
+"""A picture is often narrower than its nominal width; circles keep their pixels, so they are kept
+apart by this much more."""
+_WINDOW_SHARE_MIN = 0.42
+"""Never zoom in further than this share of the world's width: the outline is coarse."""
+_ROUNDS = 60
+_LINE_PX = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +50,15 @@ class Spot:
     """A second line, e.g. `3 of 4 busy`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    spot: Spot
+    true: Point
+    """In pixels of the nominal picture."""
+    at: Point
+    radius: float
+
+
 @cache
 def land_path() -> str:
     """Return the outline's path data, in tenths of a map unit."""
@@ -47,42 +68,118 @@ def land_path() -> str:
 
 def world_map(spots: Sequence[Spot], *, land_href: str = "") -> Svg:
     """Return the map. Circles are links; their order is the order given (and of the Tab key)."""
-    largest = max((s.devices for s in spots), default=1) or 1
-    land = (
-        el("use", href=land_href, class_="land", fill="var(--land, #d9dee3)")
-        if land_href
-        else el("path", d=land_path(), class_="land", fill="var(--land, #d9dee3)")
-    )
-    base = el(
-        "svg",
-        land,
-        viewBox=f"0 0 {WIDTH * 10:.0f} {HEIGHT * 10:.0f}",
-        width="100%",
-        height="100%",
-        aria_hidden="true",
-    )
-    boxes: list[tuple[float, float, float, float]] = []
-    marks = [_mark(s, largest, boxes) for s in spots]
+    points = [project(s.longitude_deg, s.latitude_deg) for s in spots]
+    window = _window(points)
+    placed = _place(spots, points, window)
+    boxes: list[Box] = [_disc_box(p) for p in placed]
+    marks = [_mark(p, boxes) for p in placed]
     count = len(spots)
     title = f"Map of {count} island{'' if count == 1 else 's'}"
-    return group_picture(title, base, *marks, width_px=WIDTH, height_px=HEIGHT, class_="map")
+    return group_picture(
+        title, _land(window, land_href), *marks, width_px=WIDTH, height_px=HEIGHT, class_="map"
+    )
 
 
-def _mark(spot: Spot, largest: int, boxes: list[tuple[float, float, float, float]]) -> Svg:
-    x, y = project(spot.longitude_deg, spot.latitude_deg)
-    radius = max(_RADIUS_MIN_PX, _RADIUS_MAX_PX * sqrt(max(spot.devices, 1) / largest))
+def _land(window: Box, land_href: str) -> Svg:
+    fill = "var(--land, #d9dee3)"
+    land = (
+        el("use", href=land_href, fill=fill) if land_href else el("path", d=land_path(), fill=fill)
+    )
+    left, top, right, bottom = window
+    view = f"{left * 10:.0f} {top * 10:.0f} {(right - left) * 10:.0f} {(bottom - top) * 10:.0f}"
+    return el("svg", land, viewBox=view, width="100%", height="100%", aria_hidden="true")
+
+
+def _window(points: Sequence[Point]) -> Box:
+    """Return the part of the world to show, in map units, always in the picture's proportions."""
+    if not points:
+        return (0.0, 0.0, WIDTH, HEIGHT)
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    need = max((max(xs) - min(xs)) / WIDTH, (max(ys) - min(ys)) / HEIGHT) * 1.5
+    part = min(1.0, max(need, _WINDOW_SHARE_MIN))
+    width, height = WIDTH * part, HEIGHT * part
+    left = (min(xs) + max(xs) - width) / 2
+    top = (min(ys) + max(ys) - height) / 2
+    left = min(max(left, 0.0), WIDTH - width)
+    top = min(max(top, 0.0), HEIGHT - height)
+    return (left, top, left + width, top + height)
+
+
+def _place(spots: Sequence[Spot], points: Sequence[Point], window: Box) -> list[_Placed]:
+    """Scale to the picture, then push circles apart until none covers another (bounded rounds)."""
+    left, top, right, _ = window
+    zoom = WIDTH / (right - left)
+    true = [((x - left) * zoom, (y - top) * zoom) for x, y in points]
+    largest = max((s.devices for s in spots), default=1) or 1
+    radii = [max(_RADIUS_MIN_PX, _RADIUS_MAX_PX * sqrt(s.devices / largest)) for s in spots]
+    at = list(true)
+    for _ in range(_ROUNDS):
+        if not _push(at, radii):
+            break
+    return [
+        _Placed(spot=s, true=t, at=a, radius=r)
+        for s, t, a, r in zip(spots, true, at, radii, strict=True)
+    ]
+
+
+def _push(at: list[Point], radii: Sequence[float]) -> bool:
+    """Move each pair that is too close apart by half of what is missing. Say whether any moved."""
+    moved = False
+    for i in range(len(at)):
+        for j in range(i):
+            dx, dy = at[i][0] - at[j][0], at[i][1] - at[j][1]
+            far = hypot(dx, dy)
+            missing = (radii[i] + radii[j]) * _SPREAD - far
+            if missing <= 0.01:
+                continue
+            # Islands at one place are spread around it, each in a direction of its own.
+            angle = 2.4 * i
+            ux, uy = (dx / far, dy / far) if far > 0.01 else (cos(angle), sin(angle))
+            at[i] = (at[i][0] + ux * missing / 2, at[i][1] + uy * missing / 2)
+            at[j] = (at[j][0] - ux * missing / 2, at[j][1] - uy * missing / 2)
+            moved = True
+    return moved
+
+
+def _disc_box(placed: _Placed) -> Box:
+    (x, y), r = placed.at, placed.radius
+    return (x - r, y - r, x + r, y + r)
+
+
+def _mark(placed: _Placed, boxes: list[Box]) -> Svg:
+    spot, radius = placed.spot, placed.radius
     colour = COLOURS[spot.look.tone]
     used = min(1.0, spot.busy / spot.devices) if spot.devices else 0.0
-    parts = [
-        el("title", f"{spot.name}: {spot.look.word}, {spot.busy} of {spot.devices} devices in use"),
+    disc = el(
+        "g",
         el("circle", r=radius, fill="var(--surface, #fff)", stroke=colour, stroke_width=1.5),
         _wedge(radius - 2.5, used),
         _glyph(spot.look, radius),
-        _label(spot, (x, y), radius, boxes),
-    ]
-    placed = el("svg", *parts, x=share(x / WIDTH), y=share(y / HEIGHT), overflow="visible")
+        class_="mark",
+    )
     words = f"{spot.name}, {spot.look.word}, {spot.busy} of {spot.devices} devices in use"
-    return el("a", placed, href=spot.href, aria_label=words, class_="spot")
+    x, y = placed.at
+    body = el(
+        "svg",
+        el("title", words),
+        disc,
+        _label(placed, boxes),
+        x=share(x / WIDTH),
+        y=share(y / HEIGHT),
+        overflow="visible",
+    )
+    return el("a", _thread(placed), body, href=spot.href, aria_label=words, class_="spot")
+
+
+def _thread(placed: _Placed) -> Svg:
+    """A line from a circle that was moved to where its island really is."""
+    (x, y), (tx, ty) = placed.at, placed.true
+    if hypot(x - tx, y - ty) < 3:
+        return Svg("")
+    ends = {"x1": share(x / WIDTH), "y1": share(y / HEIGHT)}
+    ends |= {"x2": share(tx / WIDTH), "y2": share(ty / HEIGHT)}
+    dot = el("circle", cx=ends["x2"], cy=ends["y2"], r=1.5, fill="var(--ink-2, #59636e)")
+    return el("g", el("line", stroke="var(--ink-2, #59636e)", **ends), dot)
 
 
 def _wedge(radius: float, used: float) -> Svg:
@@ -100,61 +197,45 @@ def _wedge(radius: float, used: float) -> Svg:
 
 
 def _glyph(look: Look, radius: float) -> Svg:
-    side = min(16.0, radius * 1.1)
-    scale = side / 16
+    side = min(15.0, radius * 1.1)
     shift = -side / 2
     return el(
         "path",
         d=ICONS[look.icon],
         fill=COLOURS[look.tone],
         fill_rule="evenodd",
-        transform=f"translate({shift:.2f} {shift:.2f}) scale({scale:.3f})",
+        transform=f"translate({shift:.2f} {shift:.2f}) scale({side / 16:.3f})",
     )
 
 
-def _label(
-    spot: Spot,
-    at: tuple[float, float],
-    radius: float,
-    boxes: list[tuple[float, float, float, float]],
-) -> Svg:
-    """Name and state beside the circle, on the first side where they cover no other label."""
+def _label(placed: _Placed, boxes: list[Box]) -> Svg:
+    """Name and state beside the circle, on the first side where they cover nothing."""
+    spot, (x, y) = placed.spot, placed.at
     note = f"{spot.look.word} · {spot.note}" if spot.note else spot.look.word
-    width = 6.7 * max(len(spot.name), len(note)) + 4
-    x, y = at
-    gap = radius + 6
-    sides = (
+    width = 7.6 * max(len(spot.name), len(note)) + 4
+    gap = placed.radius + 6
+    sides: tuple[tuple[str, float, float, Box], ...] = (
         ("start", gap, -2.0, (x + gap, y - 15, x + gap + width, y + 17)),
         ("end", -gap, -2.0, (x - gap - width, y - 15, x - gap, y + 17)),
         ("middle", 0.0, gap + 10, (x - width / 2, y + gap, x + width / 2, y + gap + 32)),
         ("middle", 0.0, -gap - 17, (x - width / 2, y - gap - 32, x + width / 2, y - gap)),
     )
-    inside = [s for s in sides if s[3][0] >= 0 and s[3][2] <= WIDTH]
-    chosen = next((s for s in inside if not _covered(s[3], boxes)), (inside or list(sides))[0])
-    boxes.append(chosen[3])
-    boxes.append((x - radius, y - radius, x + radius, y + radius))
-    anchor, dx, dy, _ = chosen
-    tone = COLOURS[spot.look.tone if spot.look.tone is not Tone.DONE else Tone.WAIT]
-    return el(
-        "g",
-        el("text", spot.name, x=dx, y=dy, text_anchor=anchor, class_="map-name"),
-        el(
-            "text",
-            note,
-            x=dx,
-            y=dy + _LABEL_LINE_PX,
-            text_anchor=anchor,
-            class_="map-note",
-            fill=tone,
-        ),
-        class_="map-label",
-        font_size="12.5",
-        fill="var(--ink, #1b1f24)",
+    inside = [s for s in sides if s[3][0] >= 0 and s[3][2] <= WIDTH] or list(sides)
+    anchor, dx, dy, box = next((s for s in inside if not _covered(s[3], boxes)), inside[0])
+    boxes.append(box)
+    name = el("text", spot.name, x=dx, y=dy, text_anchor=anchor, class_="map-name")
+    state = el(
+        "text",
+        note,
+        x=dx,
+        y=dy + _LINE_PX,
+        text_anchor=anchor,
+        class_="map-note",
+        fill=COLOURS[spot.look.tone],
     )
+    return el("g", name, state, class_="map-label", font_size="12.5", fill="var(--ink, #1b1f24)")
 
 
-def _covered(
-    box: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]
-) -> bool:
+def _covered(box: Box, others: Sequence[Box]) -> bool:
     left, top, right, bottom = box
     return any(left < r and lft < right and top < b and t < bottom for lft, t, r, b in others)

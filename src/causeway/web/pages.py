@@ -70,6 +70,7 @@ async def job_page(
         events=await reader.events(caller, subject=job_id, after=0, limit=ROWS, newest=True),
         children=(await reader.children(caller, job_id))[:CHILDREN_MAX],
         metric=metric,
+        islands=await reader.islands(caller),
     )
     return job_view(facts, now_ms=reader.now_ms())
 
@@ -124,4 +125,5 @@ async def bill_page(reader: Reader, caller: Caller) -> BillView:
     transactions = await reader.transactions(caller, subject="")
     balances = await reader.balances(caller)
     jobs = await reader.jobs(caller, states=(), before="", limit=BILL_JOBS_MAX)
-    return bill_view(transactions, balances, jobs, now_ms=reader.now_ms())
+    islands = await reader.islands(caller)
+    return bill_view(transactions, balances, jobs, islands=islands, now_ms=reader.now_ms())

@@ -28,10 +28,27 @@ NAVIGATION: tuple[tuple[str, str, str], ...] = (
 )
 """Path, word, key after `g`."""
 
+DECLARED_WORDS = {
+    "price_per_device_h": "prices",
+    "carbon_g_per_kwh": "grid carbon",
+    "pue": "PUE",
+    "purchase": "how capacity is bought",
+    "latitude_deg": "latitude",
+    "longitude_deg": "longitude",
+    "interruptions_per_day": "rate of interruptions",
+    "operator_country": "operator's country",
+}
 
-def amounts(values: Sequence[Amount]) -> str:
+
+def amounts(values: Sequence[Amount], digits_min: int = 2) -> str:
     """Print sums of several currencies beside one another; none is a dash."""
-    return " + ".join(figures.money(a.micros, a.currency) for a in values) or figures.DASH
+    texts = [figures.money(a.micros, a.currency, digits_min=digits_min) for a in values]
+    return " + ".join(texts) or figures.DASH
+
+
+def declared(names: Sequence[str]) -> str:
+    """Print names of declared fields as words."""
+    return ", ".join(DECLARED_WORDS.get(n, n.replace("_", " ")) for n in names)
 
 
 def instant_tag(at_ms: int, now_ms: int) -> Markup:
@@ -67,6 +84,7 @@ def environment() -> Environment:
     )
     made.filters.update(
         amounts=amounts,
+        declared=declared,
         money=figures.money,
         energy=figures.energy,
         carbon=figures.carbon,

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from causeway.draw.bars import Part
+from causeway.model.islands import Island
 from causeway.model.jobs import Job
 from causeway.model.money import Entry, Transaction
-from causeway.web.views.lines import Amount, job_href, short, summed, worst_quality
+from causeway.web.views.lines import Amount, job_href, short, simulated_names, summed, worst_quality
 
 JOURNAL_ROWS_MAX = 100
 
@@ -82,6 +83,8 @@ class BillView:
     balances: tuple[BalanceLine, ...]
     journal: tuple[JournalLine, ...]
     journal_all: int
+    simulated: tuple[str, ...]
+    """Declared fields that are made up at any island: amounts follow from them."""
 
 
 def bill_view(
@@ -89,6 +92,7 @@ def bill_view(
     balances: Mapping[tuple[str, str], int],
     jobs: Sequence[Job],
     *,
+    islands: Sequence[Island] = (),
     now_ms: int,
 ) -> BillView:
     """Return the page. `jobs` supplies names and usage of the jobs that are at hand."""
@@ -107,6 +111,7 @@ def bill_view(
         ),
         journal=tuple(_journal(t, by_id) for t in newest[:JOURNAL_ROWS_MAX]),
         journal_all=len(transactions),
+        simulated=simulated_names(islands),
     )
 
 

@@ -12,6 +12,8 @@ from causeway.model.fleet import PoolView
 from causeway.model.islands import Health, Inventory, Island, IslandState, Profile
 from causeway.web.views.lines import QUALITY_WORDS, short
 
+NOT_MEASURED = "not measured"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -157,7 +159,13 @@ def _live(island: Island, *, stale: bool) -> tuple[Figure, ...]:
         for other, ms in sorted(island.latency_ms.items())
     )
     shown = tuple(
-        Figure(name=name, text=text, quality=quality, at_ms=island.heard_ms, stale=stale)
+        Figure(
+            name=name,
+            text=text,
+            quality=quality if text != NOT_MEASURED else "",
+            at_ms=island.heard_ms,
+            stale=stale,
+        )
         for name, text, quality in rows
     )
     return shown + others
@@ -169,7 +177,7 @@ def _memory(health: Health, inventory: Inventory | None) -> str:
 
 
 def _or_dash(value: float, unit: str) -> str:
-    return f"{figures.plain(value)} {unit}" if value > 0 else "not measured"
+    return f"{figures.plain(value)} {unit}" if value > 0 else NOT_MEASURED
 
 
 def _found(inventory: Inventory, at_ms: int, *, stale: bool) -> tuple[Figure, ...]:
@@ -195,12 +203,18 @@ def _found(inventory: Inventory, at_ms: int, *, stale: bool) -> tuple[Figure, ..
             f"{device.vendor} {device.model}, {figures.size(device.memory_bytes)}"
             + ("" if device.healthy else ", unhealthy"),
             f"found; {_or_dash(device.measured_ncu, 'NCU')} measured, "
-            f"{_or_dash(device.nameplate_ncu, 'NCU')} nameplate".replace("not measured", "–"),
+            f"{_or_dash(device.nameplate_ncu, 'NCU')} nameplate".replace(NOT_MEASURED, "–"),
         )
         for device in inventory.devices
     ]
     return tuple(
-        Figure(name=name, text=text, quality=quality, at_ms=at_ms, stale=stale)
+        Figure(
+            name=name,
+            text=text,
+            quality=quality if text != NOT_MEASURED else "",
+            at_ms=at_ms,
+            stale=stale,
+        )
         for name, text, quality in rows
     )
 

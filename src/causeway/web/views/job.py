@@ -10,6 +10,7 @@ from causeway.draw.gantt import Bar, Phase, Row
 from causeway.draw.looks import Look, attempt_look
 from causeway.model.events import Event
 from causeway.model.fleet import Candidate
+from causeway.model.islands import Island
 from causeway.model.jobs import TERMINAL, Attempt, AttemptState, Checkpoint, Job
 from causeway.ports.store import ProgressRow
 from causeway.web.views.lines import (
@@ -23,6 +24,7 @@ from causeway.web.views.lines import (
     job_line,
     reason_line,
     short,
+    simulated_names,
 )
 from causeway.web.views.spec import spec_yaml
 
@@ -122,6 +124,8 @@ class JobView:
     spec_yaml: str
     commands: tuple[str, ...]
     """The same in the CLI."""
+    simulated: tuple[str, ...]
+    """Declared fields that are made up at the islands it met."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,7 @@ class JobFacts:
     log: LogPiece | None
     events: Sequence[Event]
     children: Sequence[Job]
+    islands: Sequence[Island] = ()
     metric: str = ""
     """Asked for; empty takes `loss`, or the first name."""
 
@@ -147,6 +152,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
     ended = job.state in TERMINAL
     metric, others = _metric(facts.progress, facts.metric)
     log = facts.log
+    met = {a.island for a in job.attempts} | {c.island for c in facts.candidates}
     return JobView(
         now_ms=now_ms,
         job=line,
@@ -168,6 +174,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
         events=tuple(event_line(e) for e in facts.events),
         spec_yaml=spec_yaml(job.spec),
         commands=_commands(job),
+        simulated=simulated_names(i for i in facts.islands if i.id in met),
     )
 
 
@@ -269,7 +276,7 @@ def traces(job: Job, progress: Sequence[ProgressRow], metric: str) -> tuple[Trac
             points.setdefault(row.fence, []).append((row.step, row.values[metric]))
     return tuple(
         Trace(
-            label=f"attempt {fence} on {where[fence]}" if fence in where else f"attempt {fence}",
+            label=f"{fence} · {where[fence]}" if fence in where else f"{fence}",
             points=tuple(sorted(points[fence])),
             resumed_step=resumed.get(fence, -1),
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from causeway.draw.looks import SEVERITIES, Look, job_look
 from causeway.model.events import Event
+from causeway.model.islands import Island
 from causeway.model.jobs import ATTEMPT_OPEN, HOLDS_LEASE, TERMINAL, Attempt, Job, JobState
 from causeway.model.reasons import Reason
 from causeway.model.usage import EnergyQuality
@@ -87,6 +88,11 @@ def short(name: str) -> str:
     ('alba', 'alba')
     """
     return name.rpartition(":")[2]
+
+
+def simulated_names(islands: Iterable[Island]) -> tuple[str, ...]:
+    """Return the declared fields that are made up at any of the islands."""
+    return tuple(sorted({name for island in islands for name in island.profile.simulated}))
 
 
 def job_href(job: str) -> str:
@@ -199,11 +205,14 @@ def reason_line(reason: Reason) -> ReasonLine:
     )
 
 
-def event_line(event: Event) -> EventLine:
-    """Return an event as a sentence where it carries one, otherwise as its data."""
+def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLine:
+    """Return an event as a sentence where it carries one, otherwise as its data.
+
+    `names` gives the names of jobs that are at hand, by identifier.
+    """
     data = dict(event.data)
     said = data.pop("message", "")
-    facts = ", ".join(f"{key} {_plain(value)}" for key, value in data.items())
+    facts = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in data.items())
     text = f"{said} {facts}".strip() if said else facts
     if len(text) > _TEXT_CHARS_MAX:
         text = text[:_TEXT_CHARS_MAX] + " … (whole in the JSON of the job's events)"
@@ -215,7 +224,7 @@ def event_line(event: Event) -> EventLine:
         at_ms=event.at_ms,
         kind=event.kind,
         subject=event.subject,
-        subject_name=short(event.subject),
+        subject_name=(names or {}).get(event.subject, short(event.subject)),
         href=href,
         text=text,
     )

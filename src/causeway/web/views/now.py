@@ -26,6 +26,7 @@ from causeway.web.views.lines import (
     job_line,
     rate,
     short,
+    simulated_names,
     summed,
 )
 
@@ -59,6 +60,8 @@ class Totals:
     power_quality: str
     carbon_g_per_h: float
     """Power times PUE times the declared grid mean; an estimate."""
+    price_simulated: bool
+    carbon_simulated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +103,20 @@ def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
     totals = _totals(facts, cards, now_ms)
     pressing = tuple(_pressing(facts, now_ms))
     active = [j for j in facts.active if j.state in HOLDS_LEASE]
+    names = {j.id: j.spec.name for j in (*facts.active, *facts.waiting, *facts.failed)}
     return NowView(
         now_ms=now_ms,
         headline=_headline(totals, pressing),
         totals=totals,
         islands=cards,
-        simulated=tuple(sorted({name for c in cards for name in c.simulated})),
+        simulated=simulated_names(facts.islands),
         pressing=pressing,
         running=tuple(job_line(j, now_ms) for j in active[:ROWS_MAX]),
         running_all=facts.counts_active,
         queue=tuple(job_line(j, now_ms) for j in facts.waiting[:ROWS_MAX]),
         queue_all=facts.counts_waiting,
         quotas=tuple(q for t in facts.tenants for q in _quotas(t, active)),
-        events=tuple(event_line(e) for e in facts.events),
+        events=tuple(event_line(e, names) for e in facts.events),
     )
 
 
@@ -138,6 +142,7 @@ def _totals(facts: NowFacts, cards: Sequence[IslandCard], now_ms: int) -> Totals
     qualities = [i.inventory.power_quality for i in fresh if i.inventory]
     worst = max(qualities, key=lambda q: q.value, default=EnergyQuality.MODEL)
     live = [c for c in cards if c.live]
+    simulated = simulated_names(facts.islands)
     return Totals(
         islands_live=len(live),
         islands=sum(1 for i in facts.islands if i.state is not IslandState.LEFT),
@@ -149,6 +154,8 @@ def _totals(facts: NowFacts, cards: Sequence[IslandCard], now_ms: int) -> Totals
         power_w=power,
         power_quality=QUALITY_WORDS[worst],
         carbon_g_per_h=carbon,
+        price_simulated="price_per_device_h" in simulated,
+        carbon_simulated="carbon_g_per_kwh" in simulated,
     )
 
 
