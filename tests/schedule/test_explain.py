@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from fleet_for_tests import NOW_MS, always, capacity, gpus, pool, running, snapshot, waiting
+from fleet_for_tests import NOW_MS, always, capacity, gpus, pool, running, snapshot, spec, waiting
 
 from causeway.model.errors import NotFound
 from causeway.model.fleet import PoolView, TenantShare
@@ -14,7 +14,7 @@ from causeway.model.islands import OwnerPolicy
 from causeway.model.money import Purchase
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.model.resources import AcceleratorRequest
-from causeway.schedule import Outlook, explain, quote
+from causeway.schedule import Outlook, explain, quote, quote_job
 
 
 def never(text: str, view: PoolView) -> bool:
@@ -153,7 +153,7 @@ def test_a_running_job_is_said_to_run_and_an_unknown_one_is_not_found() -> None:
 )
 def test_a_quote_says_now_later_or_never(cores: int, free: int, outlook: Outlook) -> None:
     view = snapshot(pool("a", cores=4, free=capacity(free)))
-    told = quote(view, waiting("new", cores), matches=always)
+    told = quote_job(view, waiting("new", cores), matches=always)
     assert told.outlook is outlook
     if outlook is Outlook.FITS_NOW:
         assert told.headline.startswith("It can start now on a")
@@ -164,5 +164,26 @@ def test_a_quote_says_now_later_or_never(cores: int, free: int, outlook: Outlook
 
 def test_a_quote_counts_those_who_are_ahead() -> None:
     view = snapshot(pool("a", cores=2), jobs=(waiting("ahead", 2, submitted_ms=1),))
-    told = quote(view, waiting("new", 2), matches=always)
+    told = quote_job(view, waiting("new", 2), matches=always)
     assert told.outlook is Outlook.WOULD_WAIT
+
+
+def test_a_quote_of_a_specification_asks_the_law_and_keeps_the_tenants_budget() -> None:
+    cited = Reason(
+        token=Token.LAW, severity=Severity.BLOCK, message="Article 44.", waiting_helps=False
+    )
+    free, barred = pool("free"), pool("barred", usd="0.01")
+
+    def law(jobs: Any, pools: Any, now_ms: int) -> dict[str, dict[str, Reason]]:
+        assert now_ms == NOW_MS
+        return {job.id: {barred.pool: cited} for job in jobs}
+
+    view = snapshot(
+        free, barred, jobs=(waiting("poor", tenant="acme", tenant_budget_left_micros=50_000),)
+    )
+    told = quote(view, spec(1), tenant="other", matches=always, verdicts=law)
+    assert told.outlook is Outlook.FITS_NOW
+    assert [c.name for c in told.candidates if c.feasible] == ["free"]
+    mine = quote(view, spec(2), tenant="acme", matches=always, verdicts=law)
+    assert mine.outlook is Outlook.CAN_NEVER_FIT
+    assert mine.reasons[0].token in {Token.BUDGET, Token.LAW}

@@ -9,7 +9,15 @@ picture.
 
 from causeway.schedule.ask import Matches
 from causeway.schedule.changes import Change
-from causeway.schedule.explain import Explanation, Outlook, QuotaView, explain, quote
+from causeway.schedule.explain import (
+    Explanation,
+    Outlook,
+    QuotaView,
+    Verdicts,
+    explain,
+    quote,
+    quote_job,
+)
 from causeway.schedule.round import plan
 
 __all__ = [
@@ -18,7 +26,9 @@ __all__ = [
     "Matches",
     "Outlook",
     "QuotaView",
+    "Verdicts",
     "explain",
     "plan",
     "quote",
+    "quote_job",
 ]

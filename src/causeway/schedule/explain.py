@@ -9,12 +9,13 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from causeway.model.errors import NotFound
-from causeway.model.fleet import Candidate, Place, RunningJob, Snapshot, WaitingJob
+from causeway.model.fleet import Candidate, Place, PoolView, RunningJob, Snapshot, WaitingJob
+from causeway.model.jobs import JobSpec
 from causeway.model.reasons import Reason
 from causeway.schedule.ask import Ask, Matches
 from causeway.schedule.changes import Change, changes_for
@@ -24,6 +25,14 @@ from causeway.schedule.round import Round
 from causeway.schedule.tenancy import Tenancy
 from causeway.schedule.waits import Group, together
 from causeway.schedule.words import duration
+
+QUOTED = "quoted"
+"""Stands for the identifier of a job that is not submitted."""
+
+Verdicts = Callable[
+    [Sequence[WaitingJob], Sequence[PoolView], int], Mapping[str, Mapping[str, Reason]]
+]
+"""Asks the law: jobs, offers and now -> job -> pool -> why not."""
 
 
 class Outlook(StrEnum):
@@ -85,8 +94,31 @@ def explain(snapshot: Snapshot, job_id: str, *, matches: Matches) -> Explanation
     raise NotFound(f"job {job_id} neither waits nor runs", hint="causeway ps")
 
 
-def quote(snapshot: Snapshot, job: WaitingJob, *, matches: Matches) -> Explanation:
-    """Say what would happen to a job that is not submitted: the same round, with it in the queue.
+def quote(
+    snapshot: Snapshot, spec: JobSpec, *, tenant: str, matches: Matches, verdicts: Verdicts
+) -> Explanation:
+    """Say what would happen to a job that is not submitted: the same round, last in its line.
+
+    `verdicts` asks the law about it, as the shell does for jobs in the queue. What is left of the
+    tenant's budget is taken from its waiting jobs; with none waiting, only the job's own counts.
+    """
+    left = [j.tenant_budget_left_micros for j in snapshot.waiting if j.tenant == tenant]
+    job = WaitingJob(
+        id=QUOTED,
+        tenant=tenant,
+        spec=spec,
+        queued_ms=snapshot.now_ms,
+        submitted_ms=snapshot.now_ms,
+        tenant_budget_left_micros=left[0] if left else None,
+    )
+    asked = verdicts((job,), snapshot.pools, snapshot.now_ms)
+    return quote_job(
+        replace(snapshot, verdicts={**snapshot.verdicts, **asked}), job, matches=matches
+    )
+
+
+def quote_job(snapshot: Snapshot, job: WaitingJob, *, matches: Matches) -> Explanation:
+    """Say the same of a job whose identifier, budget and past the caller has filled in.
 
     `job.id` must be new; the law's verdicts for it are looked up in the snapshot under that id.
     """
