@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from text import Corpus, batch_at, load_corpus, windows
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from causeway.sdk.checkpoint import Checkpointer
 from model import GPT, Shape, byte_tokenizer, llama_config
+from text import Corpus, batch_at, load_corpus, windows
 
 VOCABULARY = "256 bytes and three special tokens"
 EXIT_STOPPED = 143
