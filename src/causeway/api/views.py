@@ -105,7 +105,7 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         failures=job.failures,
         device_ms=sum(usage.device_ms for usage in usages),
         energy_facility_mj=sum(usage.energy_facility_mj for usage in usages),
-        energy_quality=max((u.energy_quality.value for u in usages), default=""),
+        energy_quality=max((u.energy_quality.value for u in usages if u.ticks), default=""),
         carbon_mg=sum(usage.carbon_mg for usage in usages),
         cost_micros=sum(costs.values()),
         currency=next(iter(costs), "USD"),

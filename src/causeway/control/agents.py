@@ -46,6 +46,7 @@ from causeway.model.protocol import (
     SyncRequest,
     TickAck,
 )
+from causeway.perceive import flaws as flaws_of
 from causeway.ports.store import ProgressRow
 
 PROTOCOLS = (1,)
@@ -64,6 +65,9 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
         raise InvalidInput(
             f"island name {name!r} must be 1-80 of a-z, 0-9, '.', '_', '-'", where="$.profile.name"
         )
+    flaws = flaws_of(request.profile)
+    if flaws:
+        raise InvalidInput("; ".join(flaws), where="$.profile", hint="mend the island's profile")
     if len(_key_bytes(request.public_key)) != 32:
         raise InvalidInput("an Ed25519 public key has 32 bytes", where="$.public_key")
     island_id = str(Urn(settings.issuer, Kind.ISLAND, name))
@@ -333,7 +337,16 @@ def _ended(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> bool:
 def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
     job = lifecycle.with_attempt(job, attempt)
     if job.state is JobState.DISCONNECTED:
-        job = tx.put_job(replace(job, state=moved(job, Move.RETURN)), "job.returned")
+        attempt = replace(
+            attempt,
+            state=AttemptState.RUNNING,
+            accepted_ms=attempt.accepted_ms or tx.now_ms,
+            started_ms=attempt.started_ms or max(attempt.leased_ms, tx.now_ms - report.elapsed_ms),
+        )
+        job = lifecycle.with_attempt(job, attempt)
+        job = tx.put_job(
+            replace(job, state=moved(job, Move.RETURN), reasons=attempt.reasons), "job.returned"
+        )
     if job.state is JobState.PLACED:
         attempt = replace(attempt, state=AttemptState.STARTING, accepted_ms=tx.now_ms)
         job = lifecycle.with_attempt(job, attempt)
@@ -370,6 +383,8 @@ def _unreported(tx: Tx, job: Job, reports: dict[tuple[str, int], AttemptReport])
     if attempt.state is AttemptState.LEASED:
         if job.state is JobState.STOPPING:
             lifecycle.stopped(tx, job, attempt)
+        elif job.state is JobState.DISCONNECTED:
+            lifecycle.lose(tx, job, "the island was cut off before it took this attempt")
         return
     lifecycle.lose(tx, job, "the island no longer knows this attempt", FailureClass.ENGINE)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from causeway.control.state import Tx
-from causeway.energy import accept
+from causeway.energy import accept, step_over
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Attempt, Job
 from causeway.model.usage import UsageTick
@@ -22,13 +22,14 @@ def book(
 ) -> Attempt:
     """Accept every tick that is next in order. A tick that cannot be true is refused with an
     event and booked as an empty interval, so that the attempt can still be closed."""
-    usage = attempt.usage
     for tick in ticks:
+        usage = attempt.usage
         if tick.seq < usage.ticks:
             continue
         if tick.seq > usage.ticks:
             break
         bounded = _bounded(tx, job, attempt, tick, slack_ms)
+        capped = attempt.capped or bounded.end_ms - bounded.start_ms < tick.end_ms - tick.start_ms
         try:
             usage = accept(
                 usage,
@@ -54,34 +55,42 @@ def book(
                 cpu_ms=0,
                 energy_mj=0,
             )
-            usage = replace(usage, ticks=usage.ticks + 1)
+            usage = step_over(usage, tick)
         tx.ticks.append(bounded)
-    return replace(attempt, usage=usage) if usage is not attempt.usage else attempt
+        attempt = replace(attempt, usage=usage, capped=capped)
+    return attempt
 
 
-def _bounded(
-    tx: Tx, job: Job, attempt: Attempt, tick: UsageTick, slack_ms: int
-) -> UsageTick:
-    limit_ms = tx.now_ms - attempt.leased_ms + slack_ms
-    if tick.end_ms <= limit_ms:
+def _bounded(tx: Tx, job: Job, attempt: Attempt, tick: UsageTick, slack_ms: int) -> UsageTick:
+    """Return the tick with no more time than can have passed here since the lease was granted.
+
+    A tick that follows a shortened one begins where that one was made to end and keeps its own
+    length, so that one fast clock costs its island what was impossible and nothing more.
+    """
+    limit_ms = max(0, tx.now_ms - attempt.leased_ms + slack_ms)
+    earlier_cut = tick.seq > 0 and attempt.capped and tick.start_ms > attempt.usage.until_ms
+    start_ms = attempt.usage.until_ms if earlier_cut else tick.start_ms
+    length_ms = tick.end_ms - tick.start_ms
+    kept_ms = min(length_ms, max(0, limit_ms - start_ms))
+    if kept_ms == length_ms and not earlier_cut:
         return tick
-    end_ms = max(tick.start_ms, limit_ms)
-    span_ms = max(1, tick.end_ms - tick.start_ms)
-    tx.fact(
-        "usage.capped",
-        job.id,
-        tenant=job.tenant,
-        fence=attempt.fence,
-        seq=tick.seq,
-        claimed_ms=tick.end_ms,
-        allowed_ms=end_ms,
-    )
-    kept_ms = end_ms - tick.start_ms
+    if kept_ms < length_ms:
+        tx.fact(
+            "usage.capped",
+            job.id,
+            tenant=job.tenant,
+            fence=attempt.fence,
+            seq=tick.seq,
+            claimed_ms=length_ms,
+            allowed_ms=kept_ms,
+        )
+    whole_ms = max(1, length_ms)
     return replace(
         tick,
-        end_ms=end_ms,
-        cpu_ms=tick.cpu_ms * kept_ms // span_ms,
-        energy_mj=tick.energy_mj * kept_ms // span_ms,
+        start_ms=start_ms,
+        end_ms=start_ms + kept_ms,
+        cpu_ms=tick.cpu_ms * kept_ms // whole_ms,
+        energy_mj=tick.energy_mj * kept_ms // whole_ms,
     )
 
 

@@ -69,6 +69,7 @@ class Plane:
         self.epoch: int | None = None
         self.commits = 0
         self.rounds = 0
+        self._verified_ms = 0
         self._round_due_ms = 0
         self._next_retry_ms = 0
 
@@ -84,6 +85,7 @@ class Plane:
         epoch = self.store.lead()
         if epoch is None:
             return False
+        self._verified_ms = self.clock.monotonic_ms()
         self._load()
         self.epoch = epoch
         return True
@@ -94,7 +96,7 @@ class Plane:
 
     def run(self, commands: Sequence[Command[Any]]) -> list[Outcome[Any]]:
         """Apply a group of commands in order and make them durable together."""
-        if self.epoch is None:
+        if not self._still_leads():
             error = Unavailable("this control plane is not the leader", hint="try the other one")
             return [Outcome(None, error) for _ in commands]
         batch = Batch()
@@ -122,9 +124,23 @@ class Plane:
             act(self.state)
         return outcomes
 
+    def _still_leads(self) -> bool:
+        """Say whether this plane leads, asking the store at least once a tick.
+
+        A renewed lease is written nowhere, so a leader that was replaced without noticing could
+        go on renewing leases that its successor lets run out. It may do so for one tick at most,
+        and a successor adds that tick to every lease that it takes over (`_load`).
+        """
+        now_ms = self.clock.monotonic_ms()
+        if self.epoch is not None and now_ms - self._verified_ms >= self.settings.tick_ms:
+            if not self.store.leading():
+                self.epoch = None
+            self._verified_ms = now_ms
+        return self.epoch is not None
+
     def tick(self) -> None:
         """Do what time alone asks for: expire leases, then schedule when something may change."""
-        if self.epoch is None:
+        if not self._still_leads():
             return
         for outcome in self.run([lambda tx: rounds.expire(tx, self.settings)]):
             outcome.get()
@@ -192,9 +208,10 @@ class Plane:
         image = self.store.load()
         state = State.of(image, finished_kept=self.settings.finished_jobs_kept)
         now_ms = self.clock.now_ms()
-        # A lease granted just before a restart may still be running: count each from now.
+        # A lease granted just before this moment may still be running, and a predecessor that has
+        # not noticed yet may grant one for another tick: count each from then.
         for island_id, island in image.islands.items():
-            until_ms = now_ms + self.settings.lease_ms
+            until_ms = now_ms + self.settings.lease_ms + self.settings.tick_ms
             state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=until_ms)
         self._find_met_needs(state)
         self.state = state

@@ -339,6 +339,8 @@ class Attempt:
     """Up to where its usage has been posted, since the attempt's start."""
     restarts: int = 0
     """In-place restarts of the gang."""
+    capped: bool = False
+    """Whether some of its usage was shortened because it claimed more time than had passed."""
     reasons: tuple[Reason, ...] = ()
     """Why here, and why not elsewhere, as decided at placement."""
 
