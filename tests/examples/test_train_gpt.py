@@ -80,6 +80,21 @@ def test_a_resumed_run_has_the_same_losses_bit_for_bit(
     assert "resumed from step | 4" in Path("model/README.md").read_text()
 
 
+def test_asked_to_stop_it_saves_that_step_and_says_so(
+    example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = example.Run.step
+
+    def asked(run: Any, step: int) -> float:
+        run.checkpoints.stopping = step == 3
+        return float(real(run, step))
+
+    monkeypatch.setattr(example.Run, "step", asked)
+    assert example.main([*TINY, "--steps", "9"]) == 143
+    assert Path("checkpoints/step-3/COMPLETE").is_file()
+    assert not Path("model").exists()
+
+
 def test_the_model_is_a_llama_that_samples(example: Any, capsys: pytest.CaptureFixture) -> None:
     assert example.main([*TINY, "--steps", "2"]) == 0
     capsys.readouterr()
