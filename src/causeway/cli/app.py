@@ -1,0 +1,122 @@
+"""`causeway`: the table of commands, and how errors end.
+
+Commands are named by string and imported when they are called, so that help costs nothing. Every
+error becomes three lines (what happened, where, what to try) and one exit code of `exits`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group
+
+from causeway import __version__
+from causeway.cli import exits, talk
+from causeway.model.errors import EXITS, CausewayError
+
+JOBS = Group("Jobs", sort_key=1)
+FLEET = Group("Islands and offers", sort_key=2)
+MONEY = Group("Money and content", sort_key=3)
+ACCESS = Group("Access", sort_key=4)
+HERE = Group("On this machine", sort_key=5)
+
+COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
+    ("launch", "jobs:launch", JOBS, "Submit a job file, after showing where it would run."),
+    ("plan", "jobs:plan", JOBS, "Say where a job file would run, for how much."),
+    ("ps", "jobs:ps", JOBS, "List jobs, newest first."),
+    ("queue", "jobs:queue", JOBS, "List jobs that wait, with the reason."),
+    ("status", "jobs:status", JOBS, "Show one job: state and why, cost, attempts."),
+    ("explain", "jobs:explain", JOBS, "Say why a job is where it is, and what would help."),
+    ("forecast", "jobs:forecast", JOBS, "Say when a waiting job would start and end."),
+    ("logs", "jobs:logs", JOBS, "Print a job's log; -f follows it."),
+    ("progress", "jobs:progress", JOBS, "Print a job's measured steps."),
+    ("wait", "jobs:wait", JOBS, "Wait until a job has ended."),
+    ("stop", "jobs:stop", JOBS, "Stop jobs."),
+    ("islands", "fleet:islands", FLEET, "List the islands that joined."),
+    ("offers", "fleet:offers", FLEET, "Search live offers."),
+    ("cordon", "fleet:cordon", FLEET, "Keep new work away from an island."),
+    ("uncordon", "fleet:uncordon", FLEET, "Let new work onto an island again."),
+    ("drain", "fleet:drain", FLEET, "Cordon an island and move its work away."),
+    ("lost", "fleet:lost", FLEET, "Declare a cut-off island lost."),
+    ("cost", "jobs:cost", MONEY, "Show what a job costs so far."),
+    ("bill", "fleet:bill", MONEY, "Show the project's bill."),
+    ("models", "fleet:models", MONEY, "List the models in the library."),
+    ("upload", "fleet:upload", MONEY, "Upload a folder or a file as an artefact."),
+    ("download", "fleet:download", MONEY, "Fetch an artefact into a folder."),
+    ("login", "accounts:login", ACCESS, "Keep an address and your token."),
+    ("tokens create", "accounts:create", ACCESS, "Make a token, or a join token."),
+    ("tokens ls", "accounts:ls", ACCESS, "List tokens."),
+    ("tokens revoke", "accounts:revoke", ACCESS, "Revoke a token at once."),
+    ("secrets set", "accounts:set_secret", ACCESS, "Keep a secret of the project."),
+    ("secrets ls", "accounts:list_secrets", ACCESS, "List the names of the secrets."),
+    ("secrets rm", "accounts:remove_secret", ACCESS, "Remove a secret."),
+    ("up", "host:up", HERE, "Start a control plane and its dashboard."),
+    ("join", "host:join", HERE, "Let this machine join as an island."),
+    ("backup", "host:backup", HERE, "Copy the store of a control plane to a file."),
+    ("restore", "host:restore", HERE, "Fill an empty store from a backup."),
+)
+"""(words, module:function in this package, group, one line). Docs are generated from here."""
+NESTED = {"tokens": "Make, list and revoke tokens.", "secrets": "Set, list and remove secrets."}
+
+
+def build() -> App:
+    """Return the application; no command's module is imported."""
+    app = App(
+        name="causeway",
+        version=__version__,
+        help="One door to scattered AI compute, from submission to invoice.",
+    )
+    nested = {
+        name: App(name=name, help=text, group=ACCESS, version_flags=[])
+        for name, text in NESTED.items()
+    }
+    for one in nested.values():
+        app.command(one)
+    for words, target, group, text in COMMANDS:
+        first, _, second = words.partition(" ")
+        path = f"causeway.cli.{target}"
+        if second:
+            nested[first].command(path, name=second, help=text)
+        else:
+            app.command(path, name=first, group=group, help=text)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = build()(given, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        talk.say(f"{talk.paint('error', 'red', sys.stderr)}: {talk.clean(str(error))}")
+        talk.say(f"  try  {' '.join(['causeway', *_command(given), '--help'])}")
+        return 2
+    except CausewayError as error:
+        talk.complain(error)
+        return EXITS.get(error.code, exits.DEFECT)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter would complain again while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.PIPE_CLOSED
+    except Exception as error:
+        if os.environ.get("CAUSEWAY_DEBUG"):
+            raise
+        talk.say(f"{talk.paint('defect', 'red', sys.stderr)}: {type(error).__name__}: {error}")
+        talk.say("  try  the same with CAUSEWAY_DEBUG=1, and report what it prints")
+        return exits.DEFECT
+    return code if isinstance(code, int) else exits.OK
+
+
+def _command(given: Sequence[str]) -> list[str]:
+    """Return the words of the command that was meant, for a hint."""
+    known = {words for words, *_ in COMMANDS} | set(NESTED)
+    words = [w for w in given[:2] if not w.startswith("-")]
+    for count in (2, 1):
+        if " ".join(words[:count]) in known and len(words) >= count:
+            return words[:count]
+    return []

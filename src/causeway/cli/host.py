@@ -1,0 +1,138 @@
+"""Commands that run something here: up, join, backup, restore. Thin: wiring and the store do it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from causeway.cli import exits, talk
+from causeway.cli.figures import size
+from causeway.model.errors import NotFound
+from causeway.sdk.settings import state_path
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def up(
+    *,
+    state: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7800,
+    store: str | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    insecure: Flag = False,
+) -> int:
+    """Start a control plane and its dashboard, and stay until Ctrl-C.
+
+    Parameters
+    ----------
+    state
+        Folder for store, content and logs; ~/.local/share/causeway unless given.
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    store
+        Database URL, e.g. postgresql://...; SQLite in the state folder unless given.
+    cert
+        TLS certificate (PEM). Needed beyond this machine.
+    key
+        Its private key (PEM).
+    insecure
+        Listen beyond this machine without TLS (behind a proxy that ends it).
+    """
+    from causeway import wiring
+
+    place = state or state_path(os.environ)
+    talk.say(f"Control plane: {'https' if cert else 'http'}://{host}:{port}  (Ctrl-C stops it)")
+    talk.say(f"State:         {place}")
+    talk.say(f"Your token:    {place / 'operator.token'}")
+    return int(
+        wiring.serve(
+            state=place, host=host, port=port, store=store, cert=cert, key=key, insecure=insecure
+        )
+    )
+
+
+def join(
+    url: str, /, *, profile: Path, token: str | None = None, root: Path = Path("island")
+) -> int:
+    """Let this machine join as an island; outbound connections only.
+
+    Parameters
+    ----------
+    url
+        Address of the control plane.
+    profile
+        TOML file: name, provider, jurisdiction, price, ...
+    token
+        Join token (or CAUSEWAY_JOIN_TOKEN), needed the first time only. Make one with
+        `causeway tokens create --join`.
+    root
+        Folder for the island's key, journal and attempts.
+    """
+    from causeway import wiring
+
+    given = token or os.environ.get("CAUSEWAY_JOIN_TOKEN")
+    talk.say(f"Joining {url} from {root}  (Ctrl-C leaves)")
+    return int(wiring.join(url, token=given, root=root, profile=profile))
+
+
+def _database(state: Path | None) -> Path:
+    return (state or state_path(os.environ)) / "causeway.sqlite3"
+
+
+def _sqlite(state: Path | None) -> str:
+    return f"sqlite:///{_database(state).absolute()}"
+
+
+def backup(to: Path, /, *, state: Path | None = None, store: str | None = None) -> int:
+    """Copy the store of a control plane, which may be running, to a new file.
+
+    Parameters
+    ----------
+    to
+        File to write; it must not exist.
+    state
+        The control plane's state folder.
+    store
+        Its database URL, unless it is the SQLite file in the state folder.
+    """
+    from causeway.adapters.store import copies, open_store
+
+    if store is None and not _database(state).is_file():
+        raise NotFound(f"there is no store at {_database(state)}", hint="give --state or --store")
+    opened = open_store(store or _sqlite(state))
+    try:
+        copied = copies.backup(opened, to)
+    finally:
+        opened.close()
+    talk.say(
+        f"{to}: {size(copied.bytes)}. Content and logs are folders of their own: copy them too."
+    )
+    return exits.OK
+
+
+def restore(source: Path, /, *, state: Path | None = None, store: str | None = None) -> int:
+    """Fill an empty store from a backup.
+
+    Parameters
+    ----------
+    source
+        File that `causeway backup` wrote.
+    state
+        State folder to restore into.
+    store
+        Database URL to restore into, unless it is the SQLite file in the state folder.
+    """
+    from causeway.adapters.store import copies
+
+    if store is None:
+        _database(state).parent.mkdir(parents=True, exist_ok=True)
+    copied = copies.restore(source, store or _sqlite(state))
+    talk.say(f"Restored {size(copied.bytes)} from {source}.")
+    return exits.OK
