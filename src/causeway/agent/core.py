@@ -84,6 +84,11 @@ class AgentCore:
         return self._book.news
 
     @property
+    def revision(self) -> int:
+        """Grows with every change of the journal; a shell may skip writing the same one twice."""
+        return self._book.revision
+
+    @property
     def deadline_ms(self) -> int | None:
         """When the lease runs out; None before the first answered sync."""
         return self._book.deadline_ms

@@ -75,6 +75,7 @@ class Holdings:
         self.deadline_ms: int | None = None
         self.leaving = False
         self.news = 0
+        self.revision = 0
         self.held: dict[Key, Held] = {
             held.key: replace(held, uploading=False, looked=False, retry_ms=0)
             for held in journal.attempts
@@ -100,8 +101,13 @@ class Holdings:
         """Keep a changed record; an unchanged one is no change."""
         if self.held.get(held.key) is not held:
             self.held[held.key] = held
-            self._dirty |= durable
             self.news += news
+            if durable:
+                self._changed()
+
+    def _changed(self) -> None:
+        self._dirty = True
+        self.revision += 1
 
     def instructions(self) -> list[Instruction]:
         """Return what is to be done since the last call, the journal first."""
@@ -220,7 +226,7 @@ class Holdings:
         del self.held[key]
         del self.progress[key]
         self._secrets.pop(key, None)
-        self._dirty = True
+        self._changed()
         self._todo.append(Forget(job=key[0], fence=key[1]))
 
     def expire(self, now_ms: int) -> None:

@@ -1,7 +1,8 @@
 """What the core may ask its shell to do, as values.
 
-A shell carries a list out in order. `WriteJournal` comes first in a list that has one: what the
-later instructions do, and what the next sync reports, must be durable before. `Launch` is the
+A shell carries a list out in order. `WriteJournal` comes first in a list that has one: it must be
+durable before the next `Launch` is carried out and before the next sync is sent; a shell may put
+several together (`AgentCore.revision`). `Launch` is the
 engine port's own value. Whatever takes time (`Stage`, `LastLook`, the uploads) is begun, and its
 end comes back to the core as a stimulus.
 """

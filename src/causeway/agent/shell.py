@@ -1,0 +1,370 @@
+"""The shell of an agent: it carries time, the wire and the engine to the core, and back.
+
+Loops, all on one asyncio loop; whatever blocks runs in threads:
+
+    hold    syncs one after another; the centre holds each until it has news or `hold_ms` passed
+    news    a second sync, at once, when something happened here that the centre waits for
+    engine  polls the engine: often while attempts run, once a second otherwise
+    watch   reads progress, checkpoints and logs of running attempts
+
+Nothing here decides anything about attempts; that is `core`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from causeway.agent.attempt import AgentJournal
+from causeway.agent.centre import Centre
+from causeway.agent.core import AgentCore
+from causeway.agent.environment import attempt_folder
+from causeway.agent.folders import remove_strays
+from causeway.agent.hands import Hands, Tools
+from causeway.agent.health import Gauges
+from causeway.agent.identity import load_identity, lock_root, save_identity
+from causeway.agent.line import Backoff, Line
+from causeway.model.errors import (
+    CausewayError,
+    Conflict,
+    InvalidInput,
+    Unavailable,
+)
+from causeway.model.islands import Inventory, Profile
+from causeway.ports import Chance, Clock
+from causeway.ports.artifacts import Transfer
+from causeway.ports.engine import Engine
+
+T = TypeVar("T")
+TransferFactory = Callable[[Sequence[str], Callable[[], str], Callable[[bytes], str]], Transfer]
+"""(addresses, token provider, signer) -> a transfer for one thread."""
+log = logging.getLogger("causeway.agent")
+
+POLL_S = 0.05
+POLL_S_TOLD = 0.1
+"""When the engine itself says that something changed."""
+POLL_S_IDLE = 1.0
+WATCH_S = 0.1
+THOROUGH_EVERY = 3
+NEWS_IN_FLIGHT_MAX = 4
+LEAVE_GRACE_MS = 5_000
+LEAVE_S = 20.0
+LEAVE_LOOK_S = 0.05
+PROBE_S = 300.0
+LOG_TIMEOUT_S = 3.0
+THREADS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What an agent is made from."""
+
+    root: Path
+    urls: tuple[str, ...]
+    profile: Profile
+    join_token: str
+    engine: Engine
+    transfer_factory: TransferFactory
+    clock: Clock
+    chance: Chance
+
+
+async def run_agent(
+    *,
+    root: Path,
+    urls: list[str],
+    profile: Profile,
+    join_token: str | None,
+    engine: Engine,
+    transfer_factory: TransferFactory,
+    clock: Clock,
+    chance: Chance,
+    on_change: Callable[[Callable[[], None]], None] | None = None,
+) -> None:
+    """Run an agent until SIGTERM or SIGINT (it then leaves cleanly) or an error that ends it.
+
+    `on_change` registers a callback with an engine that can say when something changed (it may
+    be called from any thread). The engine is closed at the end, whatever the end is.
+    """
+    setup = Setup(
+        root=_absolute(root),
+        urls=tuple(urls),
+        profile=profile,
+        join_token=join_token or "",
+        engine=engine,
+        transfer_factory=transfer_factory,
+        clock=clock,
+        chance=chance,
+    )
+    lock = lock_root(setup.root)
+    agent = Agent(setup)
+    try:
+        if on_change is not None:
+            on_change(agent.poke_from_thread)
+            agent.poll_s = POLL_S_TOLD
+        await agent.run()
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        await asyncio.to_thread(engine.close)
+        os.close(lock)
+
+
+class Agent:
+    """One running agent."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.centre = Centre(setup.urls)
+        self.gauges = Gauges(setup.root)
+        self.poll_s = POLL_S
+        self.leave = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="agent")
+        self._poke = asyncio.Event()
+        self._news = asyncio.Event()
+        self.line: Line
+        self.core: AgentCore
+        self.hands: Hands
+
+    def poke_from_thread(self) -> None:
+        """Have the engine polled now. Safe to call from any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._poke.set)
+
+    async def run(self) -> None:
+        """Join, go on from the journal, and serve until asked to leave."""
+        self._listen_to_signals()
+        try:
+            async with asyncio.TaskGroup() as group:
+                leaving = group.create_task(self.leave.wait())
+                beginning = group.create_task(self._begin(group))
+                await asyncio.wait({leaving, beginning}, return_when=asyncio.FIRST_COMPLETED)
+                if not beginning.done():
+                    beginning.cancel()
+                    return
+                await beginning
+                loops = [
+                    group.create_task(loop())
+                    for loop in (self._hold, self._tell_news, self._drive, self._watch, self._probe)
+                ]
+                await leaving
+                await self._leave()
+                for task in loops:
+                    task.cancel()
+                self.hands.give_up()
+        finally:
+            self.centre.close()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        setup = self.setup
+        path = setup.root / "identity.json"
+        identity = load_identity(path)
+        self.line = line = Line(
+            self.centre,
+            identity,
+            clock=setup.clock,
+            chance=setup.chance,
+            threads=self._threads,
+        )
+        joined = await line.insist(
+            lambda: self.centre.join(identity, setup.profile, setup.join_token)
+        )
+        if identity.island not in ("", joined.island):
+            raise Conflict(
+                f"this agent is {identity.island}, the centre calls it {joined.island}",
+                hint="a profile's name cannot change; give the agent a new folder",
+            )
+        if not identity.island:
+            line.identity = replace(identity, island=joined.island)
+            save_identity(path, line.identity)
+        self.line.granted(joined)
+        inventory = await self._in_thread(setup.engine.probe)
+        journal = load_journal(setup.root / "journal.json", joined.island)
+        self._wake(journal, inventory, group)
+        log.info("joined as %s", joined.island)
+
+    def _wake(self, journal: AgentJournal, inventory: Inventory, group: asyncio.TaskGroup) -> None:
+        setup = self.setup
+        core = AgentCore(
+            journal,
+            profile=setup.profile,
+            inventory=inventory,
+            root=setup.root,
+            base_envs=base_environment(),
+        )
+        tools = Tools(
+            root=setup.root,
+            engine=setup.engine,
+            transfer=lambda: setup.transfer_factory(
+                setup.urls, lambda: self.line.token, self.line.identity.sign
+            ),
+            send_log=lambda where, data: self.centre.append_log(where, data, token=self.line.token),
+            gauges=self.gauges,
+            now_ms=setup.clock.monotonic_ms,
+            threads=self._threads,
+            spawn=lambda what: group.create_task(self._then_look(what)),
+        )
+        self.core, self.hands = core, Hands(core, tools)
+        self.line.serve(core, self.hands, self.gauges)
+        kept = [attempt_folder(setup.root, *key) for key in core.attempts]
+        remove_strays(setup.root, kept)
+        self.hands.do(core.on_engine(setup.engine.poll(), setup.clock.monotonic_ms()))
+
+    async def _then_look(self, what: Coroutine[Any, Any, None]) -> None:
+        await what
+        self._after()
+
+    def _after(self) -> None:
+        """Something may have changed: let the loops that wait for it see."""
+        self._poke.set()
+        if self.line.has_news:
+            self._news.set()
+
+    # -- the loops ------------------------------------------------------------------------------
+
+    async def _hold(self) -> None:
+        backoff = Backoff(self.setup.chance)
+        while True:
+            try:
+                if await self.line.exchange():
+                    self._after()
+                    backoff.reset()
+                    continue
+            except (Unavailable, InvalidInput) as error:
+                log.warning("%s", error.message)
+            await asyncio.sleep(backoff.next_s())
+
+    async def _tell_news(self) -> None:
+        allowed = asyncio.Semaphore(NEWS_IN_FLIGHT_MAX)
+
+        async def tell() -> None:
+            try:
+                await self.line.exchange()
+                self._after()
+            except (Unavailable, InvalidInput):
+                # The holding loop meets the same trouble, says so and tries again: a report is
+                # always the whole present, so nothing is lost with this one.
+                pass
+            finally:
+                allowed.release()
+
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._news.wait()
+                await allowed.acquire()
+                self._news.clear()
+                if not self.line.has_news:
+                    allowed.release()
+                    continue
+                # Marked here already, so that the next news is told apart from this one.
+                self.line.told = self.core.news
+                group.create_task(tell())
+
+    async def _in_thread(self, action: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._threads, action)
+
+    # -- the island -----------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        clock, engine = self.setup.clock, self.setup.engine
+        while True:
+            now_ms = clock.monotonic_ms()
+            self.hands.do(self.core.on_time(now_ms))
+            statuses = engine.poll()
+            self.gauges.polled(statuses, now_ms)
+            self.hands.do(self.core.on_engine(statuses, clock.monotonic_ms()))
+            if self.line.has_news:
+                self._news.set()
+            self._poke.clear()
+            wait_s = self.poll_s if self.core.busy else POLL_S_IDLE
+            next_ms = self.core.next_ms()
+            if next_ms is not None:
+                wait_s = min(wait_s, max(0, next_ms - clock.monotonic_ms()) / 1000)
+            try:
+                await asyncio.wait_for(self._poke.wait(), wait_s)
+            except TimeoutError:
+                pass
+
+    async def _watch(self) -> None:
+        turn = 0
+        while True:
+            if not self.core.busy:
+                await asyncio.sleep(WATCH_S * THOROUGH_EVERY)
+            turn += 1
+            self.hands.watch(thoroughly=turn % THOROUGH_EVERY == 0)
+            if self.line.has_news:
+                self._news.set()
+            await asyncio.sleep(WATCH_S)
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_S)
+            self.core.on_inventory(await self._in_thread(self.setup.engine.probe))
+
+    async def _leave(self) -> None:
+        """End what runs, with time to save; say goodbye once everything is told or time is up."""
+        log.info("leaving")
+        self.hands.do(self.core.leave(grace_ms=LEAVE_GRACE_MS))
+        self._after()
+        for _ in range(int(LEAVE_S / LEAVE_LOOK_S)):
+            if not self.core.attempts:
+                break
+            await asyncio.sleep(LEAVE_LOOK_S)
+        try:
+            await self.line.exchange(leaving=True)
+        except CausewayError as error:
+            log.warning("left without a goodbye: %s", error.message)
+
+    def _listen_to_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self.leave.set)
+
+
+def _absolute(path: Path) -> Path:
+    """Return the path as jobs will see it, whatever their working folder is."""
+    return path.absolute()
+
+
+def base_environment() -> dict[str, str]:
+    """Return what every job finds: system folders, with this agent's interpreter first."""
+    interpreter = Path(sys.executable).parent
+    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": f"{interpreter}:{system}", "LANG": "C.UTF-8"}
+
+
+def load_journal(path: Path, island: str) -> AgentJournal:
+    """Read the journal; an agent without one begins anew."""
+    try:
+        journal = msgspec.json.decode(path.read_bytes(), type=AgentJournal)
+    except FileNotFoundError:
+        return AgentJournal(island=island)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(
+            f"{path} is not a journal of this version: {error}",
+            hint="remove it when no work of this island may still run",
+        ) from error
+    if journal.island != island:
+        raise Conflict(f"{path} is the journal of {journal.island}, not of {island}")
+    return journal
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error that tells something: ours before any other."""
+    flat = [_first(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((error for error in flat if isinstance(error, CausewayError)), flat[0])
