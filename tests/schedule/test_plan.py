@@ -331,3 +331,12 @@ def test_a_group_runs_nothing_itself() -> None:
     decided = decide(snapshot(pool("a"), jobs=(waiting("g", kind=JobKind.GROUP),)))
     assert decided.places == ()
     assert reasons_of(decided, "g")[0].token is Token.DEPENDENCY
+
+
+def test_room_that_is_still_being_freed_is_not_given_out() -> None:
+    view = snapshot(
+        pool("a", cores=4),
+        jobs=(waiting("j1", 2, submitted_ms=1), waiting("j2", 2, submitted_ms=2)),
+        running=(running("going", "a", 2, stopping=True),),
+    )
+    assert placed(view) == ["j1"]
