@@ -111,6 +111,7 @@ def environment(folder: Path, key: Key) -> dict[str, str]:
         "CAUSEWAY_ATTEMPT": str(key[1]),
         "CAUSEWAY_CHECKPOINT_DIR": str(folder / "checkpoints"),
         "PYTHONUNBUFFERED": "1",
+        "LANG": "C.UTF-8",
     }
 
 

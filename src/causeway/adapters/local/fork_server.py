@@ -304,20 +304,20 @@ def run_program(program: dict[str, Any], env: dict[str, str]) -> None:
     if torch is not None:
         torch.set_num_threads(max(1, int(env.get("OMP_NUM_THREADS") or program["threads"])))
     sys.argv = list(program["argv"])
+    main_module = sys.modules["__main__"] = types.ModuleType("__main__")
     if program["module"]:
         import runpy
 
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
-        runpy.run_module(program["module"], run_name="__main__", alter_sys=True)
+        # What `python -m` itself calls: argv[0] and errors are then as people know them.
+        runpy._run_module_as_main(program["module"])  # type: ignore[attr-defined]
         return
-    path = program["script"]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
+    path = os.path.abspath(program["script"])  # noqa: PTH100
+    sys.path.insert(0, os.path.dirname(path))  # noqa: PTH120
     with open(path, "rb") as file:  # noqa: PTH123
         code = compile(file.read(), path, "exec", dont_inherit=True)
-    main_module = types.ModuleType("__main__")
     main_module.__file__ = path
     main_module.__dict__["__builtins__"] = __builtins__
-    sys.modules["__main__"] = main_module
     exec(code, main_module.__dict__)
 
 
