@@ -1,98 +1,56 @@
 """The only place that chooses adapters: what a control plane and an island are made of.
 
-    <state>/causeway.sqlite3   the store, unless a PostgreSQL URL is given
-    <state>/content/           chunks and manifests of artefacts
-    <state>/logs/              logs of attempts
-    <state>/secret.key         key that seals projects' secrets (0600)
-    <state>/operator.token     the first operator's token (0600)
+<state>/causeway.sqlite3   the store, unless a PostgreSQL URL is given
+<state>/content/           chunks and manifests of artefacts
+<state>/logs/              logs of attempts
+<state>/secret.key         key that seals projects' secrets (0600)
+<state>/operator.token     the first operator's token (0600)
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from causeway.model.errors import InvalidInput, Refused
+from causeway import law
+from causeway.control import tenancy
+from causeway.control.parts import Parts
+from causeway.control.plane import Plane
+from causeway.control.service import Service
+from causeway.control.settings import Settings
+from causeway.control.state import Tx
+from causeway.discover import Filter, compile_filter
+from causeway.model.errors import InvalidInput
 from causeway.model.fleet import PoolView, WaitingJob
 from causeway.model.islands import Profile
 from causeway.model.reasons import Reason
+from causeway.model.resources import Capacity
 
 DEFAULT_TENANT = "default"
 
 
-def serve(
-    *,
-    state: Path,
-    host: str = "127.0.0.1",
-    port: int = 7800,
-    store: str | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    insecure: bool = False,
-) -> int:
-    """Run a control plane until it is told to stop; return the exit code."""
-    import uvicorn
-
-    refuse_open_door(host, cert=cert, insecure=insecure)
-    state.mkdir(parents=True, exist_ok=True)
-    app = build(state=state, store_url=store or f"sqlite:///{state / 'causeway.sqlite3'}")
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        ssl_certfile=str(cert) if cert else None,
-        ssl_keyfile=str(key) if key else None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
-    uvicorn.Server(config).run()
-    return 0
-
-
-def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:
-    """Refuse to listen beyond this machine in clear text unless someone insists."""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local and cert is None and not insecure:
-        raise Refused(
-            f"listening on {host} without TLS would send tokens in clear text",
-            hint="give --cert and --key, or --insecure behind a proxy that ends TLS",
-        )
-
-
-def build(*, state: Path, store_url: str):  # type: ignore[no-untyped-def]
-    """Return the ASGI application of a control plane over its state folder."""
+def centre(*, state: Path, store_url: str = "") -> Parts:
+    """Return the parts of a control plane over its state folder, nothing started yet."""
     from cryptography.fernet import Fernet
 
     from causeway.adapters.content import FolderStore
     from causeway.adapters.logs import FolderLogs
     from causeway.adapters.store import open_store
     from causeway.adapters.world import SystemChance, SystemClock
-    from causeway.api.app import application
-    from causeway.api.door import Door
-    from causeway.api.reader import PageReader
-    from causeway.control.plane import Plane
-    from causeway.control.service import Service
-    from causeway.control.settings import Settings
-    from causeway.web import routes as page_routes
 
+    state.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     settings = Settings()
-    store = open_store(store_url)
+    store = open_store(store_url or f"sqlite:///{state / 'causeway.sqlite3'}")
     plane = Plane(
         store, clock, SystemChance(), settings=settings, verdicts=verdicts, matches=matches
     )
     sealer = Fernet(_kept(state / "secret.key", lambda: Fernet.generate_key().decode()).encode())
-    door = Door(
+    return Parts(
         plane=plane,
         service=Service(plane, on_lead=_operator(state)),
         store=store,
@@ -103,14 +61,11 @@ def build(*, state: Path, store_url: str):  # type: ignore[no-untyped-def]
         seal=sealer.encrypt,
         unseal=sealer.decrypt,
     )
-    return application(door, page_routes(PageReader(door), authorise=door.caller))
 
 
-def _operator(state: Path):  # type: ignore[no-untyped-def]
+def _operator(state: Path) -> Callable[[Tx], None]:
     """Return the command that makes sure of the first operator's token."""
     import secrets
-
-    from causeway.control import tenancy
 
     secret = _kept(
         state / "operator.token", lambda: f"cw_{secrets.token_hex(8)}_{secrets.token_hex(24)}"
@@ -118,7 +73,7 @@ def _operator(state: Path):  # type: ignore[no-untyped-def]
     return lambda tx: tenancy.install_operator(tx, secret, tenant=DEFAULT_TENANT)
 
 
-def _kept(path: Path, make) -> str:  # type: ignore[no-untyped-def]
+def _kept(path: Path, make: Callable[[], str]) -> str:
     """Return a secret file's text; make it, readable by its owner alone, when it is not there."""
     if not path.exists():
         fresh = path.with_name(path.name + ".new")
@@ -132,25 +87,19 @@ def _kept(path: Path, make) -> str:  # type: ignore[no-untyped-def]
 
 
 @lru_cache(maxsize=1)
-def _rules():  # type: ignore[no-untyped-def]
-    from causeway import law
-
+def _rules() -> law.Rules:
     return law.parse(files("causeway.law").joinpath(law.RULES_FILE).read_text())
 
 
 def verdicts(
-    waiting: tuple[WaitingJob, ...], pools: tuple[PoolView, ...], now_ms: int
+    waiting: Sequence[WaitingJob], pools: Sequence[PoolView], now_ms: int
 ) -> Mapping[str, Mapping[str, Reason]]:
     """Ask the law room about every waiting job that carries data labels."""
-    from causeway import law
-
     return law.verdicts(waiting, pools, _rules(), now_ms=now_ms)
 
 
 @lru_cache(maxsize=4_096)
-def _filter(expression: str):  # type: ignore[no-untyped-def]
-    from causeway.discover import compile_filter
-
+def _filter(expression: str) -> Filter:
     return compile_filter(expression)
 
 
@@ -216,16 +165,13 @@ def _warm() -> tuple[str, ...]:
     return ("torch",) if find_spec("torch") is not None else ()
 
 
-def _capacity_of(profile: Path):  # type: ignore[no-untyped-def]
+def _capacity_of(profile: Path) -> Capacity | None:
     """Read `<profile>.capacity.toml` beside the profile: what of this machine the island offers."""
     import tomllib
 
     import msgspec
 
-    from causeway.model.resources import Capacity
-
     path = profile.with_suffix(".capacity.toml")
     if not path.exists():
         return None
     return msgspec.convert(tomllib.loads(path.read_text()), Capacity, strict=False)
-

@@ -12,17 +12,12 @@ from starlette.requests import Request
 from causeway.api.http import bearer
 from causeway.control import tenancy
 from causeway.control.agents import session_of
-from causeway.control.plane import Plane
-from causeway.control.service import Service
-from causeway.control.settings import Settings
+from causeway.control.parts import Parts
 from causeway.control.state import Session, State
 from causeway.model.errors import NotFound
 from causeway.model.identifiers import Kind, Urn
 from causeway.model.jobs import Job, JobState
 from causeway.model.parties import AccessRole, Caller
-from causeway.ports import Clock
-from causeway.ports.artifacts import ChunkStore
-from causeway.ports.logs import Logs
 from causeway.ports.store import Store
 
 T = TypeVar("T")
@@ -30,28 +25,23 @@ COOKIE = "causeway_token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """The control plane as its doors see it."""
+class Door(Parts):
+    """The control plane as its HTTP doors see it."""
 
-    plane: Plane
-    service: Service
-    store: Store
-    logs: Logs
-    chunks: ChunkStore
-    clock: Clock
-    settings: Settings
-    seal: Callable[[bytes], bytes]
-    unseal: Callable[[bytes], bytes]
     forecast: Callable[..., Any] | None = None
 
     async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
         """Return who is asking, by bearer token or by the page's cookie, with at least the role."""
         cookie = request.cookies.get(COOKIE, "")
         secret = cookie if cookie and "authorization" not in request.headers else bearer(request)
-        now_ms = self.clock.now_ms()
-        caller = await self.service.read(lambda s: tenancy.caller_of(s, secret, now_ms))
+        caller = await self.known(secret)
         tenancy.need(caller, role)
         return caller
+
+    async def known(self, secret: str) -> Caller:
+        """Return whom a token stands for, or raise `Unauthenticated`."""
+        now_ms = self.clock.now_ms()
+        return await self.service.read(lambda s: tenancy.caller_of(s, secret, now_ms))
 
     async def session(self, request: Request) -> Session:
         """Return the agent session of the request."""
@@ -103,9 +93,7 @@ class Door:
         stored = await self.stored(
             lambda store: store.jobs(tenant=tenant, states=states, before=before, limit=limit)
         )
-        fresh = await self.service.read(
-            lambda state: [state.job(job.id) or job for job in stored]
-        )
+        fresh = await self.service.read(lambda state: [state.job(job.id) or job for job in stored])
         return [job for job in fresh if not states or job.state.value in states]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -10,16 +10,15 @@ from starlette.responses import Response
 
 from causeway import perceive
 from causeway.api.door import Door
-from causeway.api.endpoints import Endpoint
+from causeway.api.endpoints import Endpoint, Handler
 from causeway.api.http import json_response, whole
-from causeway.control import lifecycle, rounds
+from causeway.control import rounds
 from causeway.control.state import State, Tx
 from causeway.discover import Catalogue, compile_filter
 from causeway.model.errors import NotFound
 from causeway.model.fleet import PoolView
 from causeway.model.identifiers import Kind, Urn
 from causeway.model.islands import Island
-from causeway.model.jobs import StopIntent
 from causeway.model.parties import AccessRole
 
 
@@ -59,7 +58,9 @@ def island_id(door: Door, text: str) -> str:
     return str(Urn(door.settings.issuer, Kind.ISLAND, text))
 
 
-def _steer(act: Callable[[Tx, Island, str], None]) -> Callable[[Door, Request], Awaitable[Response]]:
+def _steer(
+    act: Callable[[Tx, Island, str], None],
+) -> Callable[[Door, Request], Awaitable[Response]]:
     async def handler(door: Door, request: Request) -> Response:
         caller = await door.caller(request, AccessRole.OPERATOR)
         wanted = island_id(door, request.path_params["island"])
@@ -82,9 +83,7 @@ def _uncordon(tx: Tx, island: Island, by: str) -> None:
 
 
 def _drain(tx: Tx, island: Island, by: str) -> None:
-    tx.put_island(replace(island, cordoned=True, draining=True), "island.draining", by=by)
-    for job in tx.held_on(island.id):
-        lifecycle.request_stop(tx, job, StopIntent.DRAIN, "its island is being drained")
+    rounds.drain(tx, island.id, by)
 
 
 def _lost(tx: Tx, island: Island, by: str) -> None:

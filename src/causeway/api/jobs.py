@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -14,13 +15,13 @@ from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, json_response, plain, whole
 from causeway.api.views import JobView, job_view
 from causeway.control import rounds, submit
-from causeway.control.state import State
+from causeway.control.state import State, Tx
+from causeway.discover import compile_filter
 from causeway.model.errors import InvalidInput, NotFound
 from causeway.model.events import Event
 from causeway.model.fleet import Snapshot
 from causeway.model.jobs import TERMINAL, Submission
 from causeway.model.parties import AccessRole, Caller
-from causeway.discover import compile_filter
 from causeway.spec import parse_bytes
 
 PAGE = 100
@@ -77,7 +78,7 @@ async def _submit(
         if key:
             known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
 
-    def command(tx: rounds.Tx) -> list[submit.Submitted]:
+    def command(tx: Tx) -> list[submit.Submitted]:
         return [
             submit.submit(
                 tx,
@@ -189,9 +190,7 @@ async def explain(door: Door, request: Request) -> Response:
         }
         return json_response(body)
     picture = await door.service.read(lambda state: picture_of(door, state))
-    made = await asyncio.to_thread(
-        schedule.explain, picture, job.id, matches=door.plane.matches
-    )
+    made = await asyncio.to_thread(schedule.explain, picture, job.id, matches=door.plane.matches)
     return json_response(made)
 
 
@@ -243,7 +242,9 @@ async def logs(door: Door, request: Request) -> Response:
     return StreamingResponse(body, media_type="text/plain; charset=utf-8")
 
 
-async def _follow(door: Door, job_id: str, stream: str, fence: int, offset: int):  # type: ignore[no-untyped-def]
+async def _follow(
+    door: Door, job_id: str, stream: str, fence: int, offset: int
+) -> AsyncIterator[bytes]:
     """Yield a stream as it grows, moving on to the next attempt when one begins."""
     while True:
         job = await door.service.read(lambda state: state.job(job_id))

@@ -84,9 +84,7 @@ async def artifacts(door: Door, request: Request) -> Response:
     kind = request.query_params.get("kind", "")
     job = request.query_params.get("job", "")
     limit = whole(request, "limit", 100, most=1_000)
-    found = await door.stored(
-        lambda s: s.artifacts(tenant=tenant, kind=kind, job=job, limit=limit)
-    )
+    found = await door.stored(lambda s: s.artifacts(tenant=tenant, kind=kind, job=job, limit=limit))
     return json_response({"artifacts": found})
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from causeway.control import booking, lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
-from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated
+from causeway.model.errors import Conflict, InvalidInput, Unauthenticated
 from causeway.model.identifiers import Kind, Urn, is_slug
 from causeway.model.islands import Island, IslandState
 from causeway.model.jobs import (
@@ -112,9 +112,7 @@ def _use_join_token(tx: Tx, secret: str) -> None:
     )
 
 
-def open_session(
-    tx: Tx, request: SessionRequest, settings: Settings, secret: str
-) -> SessionReply:
+def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: str) -> SessionReply:
     """Begin a new session of an island that proves it holds the key. Older ones end."""
     island = tx.island(request.island)
     if abs(tx.now_ms - request.at_ms) > SESSION_AGE_MS:
@@ -206,9 +204,7 @@ def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> 
 def _noted(tx: Tx, island: Island, request: SyncRequest) -> Island:
     """Write what changed about the island itself; an unchanged heartbeat writes nothing."""
     if request.inventory is not None and request.inventory != island.inventory:
-        island = tx.put_island(
-            replace(island, inventory=request.inventory), "island.inventory"
-        )
+        island = tx.put_island(replace(island, inventory=request.inventory), "island.inventory")
     if island.state is not IslandState.LIVE and not request.leaving:
         was = island.state
         island = tx.put_island(
@@ -266,9 +262,7 @@ def _report(
         tx.put_job(job)
     unsettled_ms = attempt.usage.until_ms - attempt.settled_until_ms
     if unsettled_ms >= settings.settle_every_ms:
-        attempt = replace(
-            booking.settle(tx, job, attempt), settled_until_ms=attempt.usage.until_ms
-        )
+        attempt = replace(booking.settle(tx, job, attempt), settled_until_ms=attempt.usage.until_ms)
         tx.put_job(lifecycle.with_attempt(job, attempt))
 
 

@@ -14,7 +14,8 @@ from causeway.energy import accept, step_over
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Attempt, Job
 from causeway.model.usage import UsageTick
-from causeway.price import default_shares, settle as settled
+from causeway.price import default_shares
+from causeway.price import settle as settled
 
 
 def book(

@@ -145,9 +145,7 @@ def lose(tx: Tx, job: Job, why: str, failure: FailureClass = FailureClass.ISLAND
     return _end_badly(tx, job, closed, failure, fact="attempt.lost")
 
 
-def _end_badly(
-    tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact: str
-) -> Job:
+def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact: str) -> Job:
     closed = booking.settle(tx, job, closed)
     tx.fact(
         fact,
@@ -193,9 +191,7 @@ def stopped(tx: Tx, job: Job, attempt: Attempt) -> Job:
         closed = booking.settle(tx, job, closed)
         return _cancelled(tx, with_attempt(job, closed))
     failure = attempt.failure or FailureClass.PREEMPTION
-    closed = replace(
-        attempt, state=AttemptState.STOPPED, ended_ms=tx.now_ms, failure=failure
-    )
+    closed = replace(attempt, state=AttemptState.STOPPED, ended_ms=tx.now_ms, failure=failure)
     return _end_badly(tx, job, closed, failure, fact="attempt.stopped")
 
 

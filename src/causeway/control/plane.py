@@ -160,9 +160,7 @@ class Plane:
         picture = rounds.snapshot(
             self.state, self.verdicts, self.clock.now_ms(), lease_ms=self.settings.lease_ms
         )
-        (outcome,) = self.run(
-            [lambda tx: rounds.round_(tx, picture, self.matches, self.settings)]
-        )
+        (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
         self._round_due_ms = started_ms + 3 * took_ms
         self.rounds += 1
@@ -223,5 +221,6 @@ class Plane:
             if needed not in state.jobs:
                 job = self.store.job(needed)
                 ended = "is missing" if job is None else f"is {job.state.value}"
-                raise Unavailable(f"the store is inconsistent: a job waits for {needed}, which {ended}")
-
+                raise Unavailable(
+                    f"the store is inconsistent: a job waits for {needed}, which {ended}"
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from causeway import perceive, schedule
@@ -15,7 +15,7 @@ from causeway.model.jobs import Job, JobState, Move, OnDisconnect, StopIntent, m
 from causeway.model.reasons import Reason, Severity, Token
 
 Verdicts = Callable[
-    [tuple[WaitingJob, ...], tuple[PoolView, ...], int], Mapping[str, Mapping[str, Reason]]
+    [Sequence[WaitingJob], Sequence[PoolView], int], Mapping[str, Mapping[str, Reason]]
 ]
 Matches = Callable[[str, PoolView], bool]
 
@@ -69,6 +69,14 @@ def cut_off(tx: Tx, job: Job, island: Island, silent_ms: int) -> None:
     )
 
 
+def drain(tx: Tx, island_id: str, by: str) -> None:
+    """Keep new work away from an island and move its work elsewhere, with time to save."""
+    island = replace(tx.island(island_id), cordoned=True, draining=True)
+    tx.put_island(island, "island.draining", by=by)
+    for job in tx.held_on(island_id):
+        lifecycle.request_stop(tx, job, StopIntent.DRAIN, "its island is being drained")
+
+
 def declare_lost(tx: Tx, island_id: str, by: str) -> None:
     """A person says that a cut-off island will not return: everything on it is placed again."""
     island = tx.island(island_id)
@@ -89,9 +97,7 @@ def snapshot(state: State, verdicts: Verdicts, now_ms: int, *, lease_ms: int) ->
     return replace(picture, verdicts=forbidden) if forbidden else picture
 
 
-def round_(
-    tx: Tx, picture: Snapshot, matches: Matches, settings: Settings
-) -> Plan:
+def round_(tx: Tx, picture: Snapshot, matches: Matches, settings: Settings) -> Plan:
     """Run one scheduling round and carry its plan out."""
     plan = schedule.plan(picture, matches=matches, limit=settings.round_jobs_max)
     pools = {pool.pool: pool for pool in picture.pools}

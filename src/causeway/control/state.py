@@ -221,9 +221,7 @@ class Tx:
         return [
             job
             for job in found
-            if job is not None
-            and job.state in HOLDS_LEASE
-            and job.attempts[-1].island == island_id
+            if job is not None and job.state in HOLDS_LEASE and job.attempts[-1].island == island_id
         ]
 
     def __bool__(self) -> bool:
@@ -277,6 +275,4 @@ def heard(state: State, island_id: str, *, now_ms: int, lease_ms: int) -> None:
     to have been renewed at that moment, which only ever errs towards waiting longer.
     """
     island = state.islands[island_id]
-    state.islands[island_id] = replace(
-        island, heard_ms=now_ms, lease_until_ms=now_ms + lease_ms
-    )
+    state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=now_ms + lease_ms)

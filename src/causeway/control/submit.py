@@ -64,7 +64,9 @@ def submit(
     if len(submission.members) > 1:
         group = str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
         spec = JobSpec(name=submission.name, run="", kind=JobKind.GROUP)
-        tx.put_job(_job(tx, caller, group, spec, JobState.PENDING), "job.submitted", members=len(ids))
+        tx.put_job(
+            _job(tx, caller, group, spec, JobState.PENDING), "job.submitted", members=len(ids)
+        )
     for member in submission.members:
         needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
         needs = _open_needs(tx, caller, needs, set(ids.values()))

@@ -15,7 +15,7 @@ from causeway.demo.world import World, free_port
 def main() -> int:
     """Run it; exit 0 only if every claim was true."""
     options = argparse.ArgumentParser(prog="causeway.demo", description=__doc__)
-    options.add_argument("--check", action="store_true", help="headless: stop everything at the end")
+    options.add_argument("--check", action="store_true", help="stop everything at the end")
     options.add_argument("--steps", type=int, default=300, help="training steps")
     options.add_argument("--port", type=int, default=0, help="0 takes 7800, or a free one")
     options.add_argument("--folder", type=Path, default=Path("demo-state"))
@@ -25,7 +25,9 @@ def main() -> int:
     folder.mkdir(parents=True)
     world = World(folder=folder, port=chosen.port or free_port())
     story = Story(world, lambda line: print(line, flush=True), steps=chosen.steps)
-    print("Causeway demonstration. Prices, jurisdictions and grids are simulated; the rest is real.")
+    print(
+        "Causeway demonstration. Prices, jurisdictions and grids are simulated; the rest is real."
+    )
     began = time.monotonic()
     try:
         tell(story)

@@ -96,9 +96,9 @@ def submit(story: Story) -> None:
     story.job = world.call(
         "POST", "/v1/jobs", content=text, headers={"idempotency-key": "demo-train"}
     )["id"]
-    again = world.call(
-        "POST", "/v1/jobs", content=text, headers={"idempotency-key": "demo-train"}
-    )["id"]
+    again = world.call("POST", "/v1/jobs", content=text, headers={"idempotency-key": "demo-train"})[
+        "id"
+    ]
     story.true("submitting twice with one key makes one job", again == story.job)
 
 

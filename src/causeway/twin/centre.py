@@ -144,18 +144,14 @@ class Centre:
         def command(tx: Tx) -> SessionReply:
             reply = agents.open_session(tx, request, self.settings, secret)
             tx.after.append(
-                lambda state: agents.remember_session(
-                    state, request.island, reply.session, secret
-                )
+                lambda state: agents.remember_session(state, request.island, reply.session, secret)
             )
             return reply
 
         reply: SessionReply = self.run(process, command)
         return reply
 
-    def sync(
-        self, token: str, request: SyncRequest, answer: Callable[[SyncReply], None]
-    ) -> None:
+    def sync(self, token: str, request: SyncRequest, answer: Callable[[SyncReply], None]) -> None:
         """Take in a sync and answer it now or, without news, when the hold is over."""
         process = self.pick()
         if process is None:

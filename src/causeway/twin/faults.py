@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from causeway.control import rounds
+from causeway.control.state import Tx
 from causeway.model.errors import CausewayError
 from causeway.twin.centre import Centre
 from causeway.twin.island import SimIsland
@@ -143,14 +144,8 @@ class Faults:
         if not island.id:
             return
 
-        def command(tx: rounds.Tx) -> None:
-            tx.put_island(
-                replace(tx.island(island.id), cordoned=True, draining=True), "island.draining"
-            )
-            for job in tx.held_on(island.id):
-                rounds.lifecycle.request_stop(
-                    tx, job, rounds.StopIntent.DRAIN, "its island is being drained"
-                )
+        def command(tx: Tx) -> None:
+            rounds.drain(tx, island.id, "an operator")
 
         self._ask(command)
         self._later(self._spell(10, 60), self._uncordon_all)
@@ -183,7 +178,7 @@ class Faults:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _lost_command(self, island: SimIsland) -> Callable[[rounds.Tx], None]:
+    def _lost_command(self, island: SimIsland) -> Callable[[Tx], None]:
         return lambda tx: rounds.declare_lost(tx, island.id, "the operator")
 
     def _start_centre(self) -> None:
@@ -191,7 +186,7 @@ class Faults:
             self.centre.start()
 
     def _uncordon_all(self) -> None:
-        def command(tx: rounds.Tx) -> None:
+        def command(tx: Tx) -> None:
             for island in list(tx.state.islands.values()):
                 if island.cordoned or island.draining:
                     tx.put_island(
@@ -200,14 +195,12 @@ class Faults:
 
         self._ask(command)
 
-    def _ask(self, command: Callable[[rounds.Tx], None]) -> None:
+    def _ask(self, command: Callable[[Tx], None]) -> None:
         """Ask as an operator does: again and again until it is confirmed."""
 
         def attempt() -> None:
             process = self.centre.newest
-            done = process is not None and self._quietly(
-                lambda: self.centre.run(process, command)
-            )
+            done = process is not None and self._quietly(lambda: self.centre.run(process, command))
             if not done:
                 self.loop.after(10_000, attempt)
 

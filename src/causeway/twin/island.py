@@ -160,9 +160,7 @@ class SimIsland:
         self._do(core.on_time(self.now_ms))
         due = core.next_ms()
         wait_ms = RETRY_MS if due is None else max(50, due - self.now_ms)
-        self.loop.after(
-            self.clock.true_wait_ms(min(wait_ms, RETRY_MS)), lambda: self._pump(life)
-        )
+        self.loop.after(self.clock.true_wait_ms(min(wait_ms, RETRY_MS)), lambda: self._pump(life))
 
     def _join(self, life: int) -> None:
         public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -221,9 +219,7 @@ class SimIsland:
         over = {"done": False}
 
         def answer(reply: SyncReply) -> None:
-            self.network.send(
-                self.profile.name, lambda: self._answered(life, reply, sent_ms, over)
-            )
+            self.network.send(self.profile.name, lambda: self._answered(life, reply, sent_ms, over))
 
         def arrive() -> None:
             try:
@@ -312,9 +308,7 @@ class SimIsland:
         elif isinstance(instruction, UploadOutputs):
             self._upload(instruction.job, instruction.fence, paths=instruction.paths)
 
-    def _later(
-        self, most_ms: int, act: Callable[[AgentCore], list[Instruction]]
-    ) -> None:
+    def _later(self, most_ms: int, act: Callable[[AgentCore], list[Instruction]]) -> None:
         life = self.life
 
         def then() -> None:

@@ -38,7 +38,9 @@ class Network:
             if link.cut or chance.random() < link.loss_share:
                 self.dropped += 1
                 continue
-            self.loop.after(link.delay_ms * chance.lognormvariate(0.0, 0.7), self._open(link, deliver))
+            self.loop.after(
+                link.delay_ms * chance.lognormvariate(0.0, 0.7), self._open(link, deliver)
+            )
 
     def _open(self, link: Link, deliver: Callable[[], None]) -> Callable[[], None]:
         def arrive() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -85,9 +86,7 @@ class Simulation:
         self.scale = scale
         self.loop = Loop(seed)
         self.network = Network(self.loop)
-        self.centre = Centre(
-            self.loop, settings=settings, verdicts=lambda *_: {}, matches=matches
-        )
+        self.centre = Centre(self.loop, settings=settings, verdicts=lambda *_: {}, matches=matches)
         self.islands = [self._island(number) for number in range(scale.islands)]
         self.invariants = Invariants(
             self.centre,
@@ -164,11 +163,11 @@ class Simulation:
         start_ms = self.loop.now_ms
         end_ms = start_ms + self.scale.hours * HOUR_MS
         for number in range(self.scale.submissions):
-            at_ms = round(self.loop.chance.uniform(start_ms, start_ms + (end_ms - start_ms) * 2 // 3))
+            at_ms = round(
+                self.loop.chance.uniform(start_ms, start_ms + (end_ms - start_ms) * 2 // 3)
+            )
             self.loop.at(at_ms, self._submission(number))
-        self.faults.schedule(
-            self.scale.faults, from_ms=start_ms + 5 * MINUTE_MS, until_ms=end_ms
-        )
+        self.faults.schedule(self.scale.faults, from_ms=start_ms + 5 * MINUTE_MS, until_ms=end_ms)
         self.result.faults = self.scale.faults
         self.loop.run(end_ms)
 
@@ -191,7 +190,7 @@ class Simulation:
         if process.plane.leading and process is self.centre.newest and not state.dirty:
             waits_with_reasons(state)
 
-    def _submission(self, number: int):  # type: ignore[no-untyped-def]
+    def _submission(self, number: int) -> Callable[[], None]:
         chance = self.loop.chance
         tenant = chance.choice(TENANTS).name
         caller = Caller(token=f"user-{tenant}", tenant=tenant, role=AccessRole.MEMBER)

@@ -70,7 +70,8 @@ def _report(results: list[Result], scale: Scale, seconds: float) -> None:
         f"{scale.hours} h and {scale.faults} faults each, then until every job had ended; "
         f"{sum(r.jobs for r in results):,} jobs ({dict(ends)}), "
         f"{sum(r.checks for r in results):,} checks, {sum(r.events for r in results):,} events, "
-        f"{sum(r.dropped for r in results):,} of {sum(r.messages for r in results):,} messages lost; "
+        f"{sum(r.dropped for r in results):,} of "
+        f"{sum(r.messages for r in results):,} messages lost; "
         f"{seconds:.0f} s, at least {hours * 3600 / seconds:,.0f} x real time"
     )
 

@@ -1,0 +1,64 @@
+"""A control plane as a process: its parts, its HTTP door and its pages, behind one listener."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import fields
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from causeway.api.app import application
+from causeway.api.door import Door
+from causeway.api.reader import PageReader
+from causeway.control.parts import Parts
+from causeway.model.errors import Refused
+from causeway.web.app import routes as page_routes
+from causeway.wiring import centre
+
+
+def serve(
+    *,
+    state: Path,
+    host: str = "127.0.0.1",
+    port: int = 7800,
+    store: str | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
+) -> int:
+    """Run a control plane until it is told to stop; return the exit code."""
+    refuse_open_door(host, cert=cert, insecure=insecure)
+    config = uvicorn.Config(
+        app_of(centre(state=state, store_url=store or "")),
+        host=host,
+        port=port,
+        ssl_certfile=str(cert) if cert else None,
+        ssl_keyfile=str(key) if key else None,
+        log_level="warning",
+        access_log=False,
+        backlog=4_096,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run()
+    return 0
+
+
+def app_of(parts: Parts) -> Starlette:
+    """Return the whole HTTP application of a control plane."""
+    door = Door(**{field.name: getattr(parts, field.name) for field in fields(parts)})
+    return application(door, page_routes(PageReader(door), authorise=door.known))
+
+
+def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:
+    """Refuse to listen beyond this machine in clear text unless someone insists."""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and cert is None and not insecure:
+        raise Refused(
+            f"listening on {host} without TLS would send tokens in clear text",
+            hint="give --cert and --key, or --insecure behind a proxy that ends TLS",
+        )

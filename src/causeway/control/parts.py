@@ -1,0 +1,30 @@
+"""Everything that a running control plane consists of, chosen by wiring and used by the doors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from causeway.control.plane import Plane
+from causeway.control.service import Service
+from causeway.control.settings import Settings
+from causeway.ports import Clock
+from causeway.ports.artifacts import ChunkStore
+from causeway.ports.logs import Logs
+from causeway.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One control plane's parts."""
+
+    plane: Plane
+    service: Service
+    store: Store
+    logs: Logs
+    chunks: ChunkStore
+    clock: Clock
+    settings: Settings
+    seal: Callable[[bytes], bytes]
+    """Encrypts a secret for the store."""
+    unseal: Callable[[bytes], bytes]
