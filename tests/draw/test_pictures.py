@@ -114,6 +114,13 @@ def test_islands_at_one_place_are_drawn_apart_and_tied_to_it() -> None:
     assert len(root.findall(f".//{SVG}line")) >= 2
 
 
+def test_a_thousand_islands_are_dots_with_titles() -> None:
+    spots = [spot(f"i{n}", n % 90 - 30, n % 360 - 180) for n in range(1000)]
+    root = parsed(world_map(spots))
+    assert len(root.findall(f"{SVG}a")) == 1000
+    assert root.findall(f".//{SVG}text") == []
+
+
 def test_a_lost_attempt_is_hatched_and_says_so() -> None:
     bars = (Bar(phase=Phase.RUNNING, start_ms=0, end_ms=60_000),)
     lost = gantt([Row(label="1", href="#a", bars=bars, lost=True)], now_ms=90_000)

@@ -469,6 +469,7 @@ class HandMade:
     event_list: list[Event] = field(default_factory=events)
     text: bytes = b"".join(b"step %d loss %.4f\n" % (i, 5 / (i + 1)) for i in range(181, 332))
     open_streams: int = 0
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -575,6 +576,7 @@ class HandMade:
         try:
             while not self.closed:
                 async with self._changed:
+                    self.opened.set()
                     await self._changed.wait()
                 if not self.closed:
                     yield self.event_list[-1].seq

@@ -105,16 +105,15 @@ def _row(row: Row, index: int, frame: tuple[int, int], now_ms: int) -> Svg:
     label = el(
         "text",
         el("tspan", row.label, font_weight="600"),
-        el("tspan", f"  {row.note}", fill="var(--ink-2, #59636e)") if row.note else "",
+        el("tspan", f" {row.note}", fill="var(--ink-2, #59636e)") if row.note else "",
         x=0,
         y=top + 13,
         font_size="12.5",
         fill="var(--ink, #1b1f24)",
     )
     drawn = [_bar(bar, row, top + 19, frame, now_ms) for bar in row.bars]
-    words = f"{row.label}: {row.note}" if row.note else row.label
     body = el("g", label, *drawn)
-    return el("a", body, href=row.href, aria_label=words) if row.href else body
+    return el("a", body, href=row.href) if row.href else body
 
 
 def _bar(bar: Bar, row: Row, top: float, frame: tuple[int, int], now_ms: int) -> Svg:

@@ -24,7 +24,9 @@ Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
-_RADIUS_MIN_PX, _RADIUS_MAX_PX = 8.0, 17.0
+LABELS_MAX = 40
+"""With more islands than this, circles may overlap and names are in their titles only."""
+_RADIUS_MIN_PX, _RADIUS_MAX_PX, _RADIUS_DOT_PX = 8.0, 17.0, 4.0
 _SPREAD = 1.35
 """A picture is often narrower than its nominal width; circles keep their pixels, so they are kept
 apart by this much more."""
@@ -72,7 +74,8 @@ def world_map(spots: Sequence[Spot], *, land_href: str = "") -> Svg:
     window = _window(points)
     placed = _place(spots, points, window)
     boxes: list[Box] = [_disc_box(p) for p in placed]
-    marks = [_mark(p, boxes) for p in placed]
+    labelled = len(spots) <= LABELS_MAX
+    marks = [_mark(p, boxes, labelled=labelled) for p in placed]
     count = len(spots)
     title = f"Map of {count} island{'' if count == 1 else 's'}"
     return group_picture(
@@ -111,9 +114,10 @@ def _place(spots: Sequence[Spot], points: Sequence[Point], window: Box) -> list[
     zoom = WIDTH / (right - left)
     true = [((x - left) * zoom, (y - top) * zoom) for x, y in points]
     largest = max((s.devices for s in spots), default=1) or 1
-    radii = [max(_RADIUS_MIN_PX, _RADIUS_MAX_PX * sqrt(s.devices / largest)) for s in spots]
+    least = _RADIUS_MIN_PX if len(spots) <= LABELS_MAX else _RADIUS_DOT_PX
+    radii = [max(least, _RADIUS_MAX_PX * sqrt(s.devices / largest)) for s in spots]
     at = list(true)
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if len(spots) <= LABELS_MAX else 0):
         if not _push(at, radii):
             break
     return [
@@ -146,7 +150,7 @@ def _disc_box(placed: _Placed) -> Box:
     return (x - r, y - r, x + r, y + r)
 
 
-def _mark(placed: _Placed, boxes: list[Box]) -> Svg:
+def _mark(placed: _Placed, boxes: list[Box], *, labelled: bool) -> Svg:
     spot, radius = placed.spot, placed.radius
     colour = COLOURS[spot.look.tone]
     used = min(1.0, spot.busy / spot.devices) if spot.devices else 0.0
@@ -157,18 +161,18 @@ def _mark(placed: _Placed, boxes: list[Box]) -> Svg:
         _glyph(spot.look, radius),
         class_="mark",
     )
-    words = f"{spot.name}, {spot.look.word}, {spot.busy} of {spot.devices} devices in use"
+    words = f"{spot.name} {_note(spot)}, {spot.busy} of {spot.devices} devices in use"
     x, y = placed.at
     body = el(
         "svg",
         el("title", words),
         disc,
-        _label(placed, boxes),
+        _label(placed, boxes) if labelled else Svg(""),
         x=share(x / WIDTH),
         y=share(y / HEIGHT),
         overflow="visible",
     )
-    return el("a", _thread(placed), body, href=spot.href, aria_label=words, class_="spot")
+    return el("a", _thread(placed), body, href=spot.href, class_="spot")
 
 
 def _thread(placed: _Placed) -> Svg:
@@ -211,7 +215,7 @@ def _glyph(look: Look, radius: float) -> Svg:
 def _label(placed: _Placed, boxes: list[Box]) -> Svg:
     """Name and state beside the circle, on the first side where they cover nothing."""
     spot, (x, y) = placed.spot, placed.at
-    note = f"{spot.look.word} · {spot.note}" if spot.note else spot.look.word
+    note = _note(spot)
     width = 7.6 * max(len(spot.name), len(note)) + 4
     gap = placed.radius + 6
     sides: tuple[tuple[str, float, float, Box], ...] = (
@@ -234,6 +238,10 @@ def _label(placed: _Placed, boxes: list[Box]) -> Svg:
         fill=COLOURS[spot.look.tone],
     )
     return el("g", name, state, class_="map-label", font_size="12.5", fill="var(--ink, #1b1f24)")
+
+
+def _note(spot: Spot) -> str:
+    return f"{spot.look.word} · {spot.note}" if spot.note else spot.look.word
 
 
 def _covered(box: Box, others: Sequence[Box]) -> bool:

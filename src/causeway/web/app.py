@@ -17,7 +17,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from causeway.model.errors import STATUSES, CausewayError, InvalidInput, NotFound, Unauthenticated
+from causeway.model.errors import (
+    STATUSES,
+    CausewayError,
+    InvalidInput,
+    NotFound,
+    Refused,
+    Unauthenticated,
+)
 from causeway.model.parties import Caller
 from causeway.web import live, pages
 from causeway.web.files import static_files
@@ -97,7 +104,8 @@ async def _job(web: Web, request: Request, caller: Caller) -> Any:
 
 
 async def _islands(web: Web, request: Request, caller: Caller) -> Any:
-    return await pages.islands_page(web.reader, caller)
+    named, after = _query(request, "named"), _query(request, "after")
+    return await pages.islands_page(web.reader, caller, named=named, after=after)
 
 
 async def _offers(web: Web, request: Request, caller: Caller) -> Any:
@@ -165,6 +173,7 @@ async def _login(web: Web, request: Request) -> Response:
     if request.method == "GET":
         return _html(render("login.html", **frame, problem=""))
     try:
+        _own_site(request)
         token = await _form_token(request)
         await web.authorise(token)
     except CausewayError as error:
@@ -179,6 +188,12 @@ async def _login(web: Web, request: Request) -> Response:
         secure=request.url.scheme == "https",
     )
     return response
+
+
+def _own_site(request: Request) -> None:
+    """Refuse a form that another site filled in: nobody is to be logged in as someone else."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Refused("this form was sent from another site", hint="open /login itself")
 
 
 async def _form_token(request: Request) -> str:

@@ -103,10 +103,11 @@ async def _log_tail(
     )
 
 
-async def islands_page(reader: Reader, caller: Caller) -> IslandsView:
-    """Read and return the islands."""
+async def islands_page(reader: Reader, caller: Caller, *, named: str, after: str) -> IslandsView:
+    """Read and return one page of the islands."""
     islands = await reader.islands(caller)
-    return islands_view(islands, await reader.pools(caller), now_ms=reader.now_ms())
+    pools = await reader.pools(caller)
+    return islands_view(islands, pools, named=named, after=after, now_ms=reader.now_ms())
 
 
 async def offers_page(reader: Reader, caller: Caller, *, where: str, sort: str) -> OffersView:

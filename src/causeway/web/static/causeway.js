@@ -27,8 +27,11 @@
     live.querySelector(".live-word").textContent = word;
   };
   if (live && window.EventSource) {
+    // A hidden page gives its connection back: browsers allow six per server, over all tabs.
+    let source = null;
     const connect = () => {
-      const source = new EventSource("/events");
+      if (document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+      source = new EventSource("/events");
       source.addEventListener("open", () => { streaming = true; say("on", "live"); });
       source.addEventListener("changed", refresh);
       source.addEventListener("error", () => {
@@ -36,11 +39,15 @@
         say("off", "not live, trying again");
         if (source.readyState === EventSource.CLOSED) setTimeout(connect, POLL_MS);
       });
-      addEventListener("pagehide", () => source.close());
     };
     connect();
+    addEventListener("pagehide", () => source?.close());
+    addEventListener("pageshow", connect);
     setInterval(() => { if (Date.now() - last > (streaming ? 3 : 1) * POLL_MS - 50) refresh(); }, POLL_MS);
-    document.addEventListener("visibilitychange", refresh);
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) { source?.close(); streaming = false; }
+      else { connect(); refresh(); }
+    });
   }
   document.addEventListener("htmx:after:request", (event) => {
     const status = event.detail?.ctx?.response?.status;
@@ -80,7 +87,7 @@
   const tell = () => {
     const now = document.documentElement.dataset.theme || "";
     theme.textContent = words[now];
-    theme.setAttribute("aria-label", "Colours: " + (now || "as the system"));
+    theme.setAttribute("aria-label", words[now] + " colours" + (now ? "" : ", as the system"));
   };
   if (theme) {
     tell();
@@ -142,9 +149,13 @@
 
   // --- login: a token after '#' never reaches a server log -------------------------------------
   const form = document.getElementById("login");
-  if (form && location.hash.length > 1) {
+  const fromAddress = () => {
+    if (!form || location.hash.length < 2) return;
     form.elements.token.value = decodeURIComponent(location.hash.slice(1));
     history.replaceState(null, "", location.pathname + location.search);
-    form.submit();
-  }
+    // Filled in but not sent: whose token it is remains the reader's decision.
+    form.querySelector("button").focus();
+  };
+  fromAddress();
+  addEventListener("hashchange", fromAddress);
 })();

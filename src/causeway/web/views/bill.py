@@ -16,6 +16,7 @@ from causeway.model.money import Entry, Transaction
 from causeway.web.views.lines import Amount, job_href, short, simulated_names, summed, worst_quality
 
 JOURNAL_ROWS_MAX = 100
+LINES_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,8 @@ class BillView:
     now_ms: int
     total: tuple[Amount, ...]
     lines: tuple[BillLine, ...]
+    """The newest; the total is of all."""
+    lines_all: int
     shares: tuple[ShareLine, ...]
     checks: tuple[CheckLine, ...]
     balances: tuple[BalanceLine, ...]
@@ -102,7 +105,8 @@ def bill_view(
     return BillView(
         now_ms=now_ms,
         total=summed(a for line in lines for a in line.amount),
-        lines=lines,
+        lines=lines[:LINES_MAX],
+        lines_all=len(lines),
         shares=_shares(transactions),
         checks=_checks(transactions),
         balances=tuple(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from causeway.draw import figures
 from causeway.draw.looks import Look, island_look
 from causeway.draw.world import Spot
 from causeway.model.fleet import PoolView
 from causeway.model.islands import Health, Inventory, Island, IslandState, Profile
-from causeway.web.views.lines import QUALITY_WORDS, short
+from causeway.web.views.lines import QUALITY_WORDS, island_href, short
 
 NOT_MEASURED = "not measured"
+PAGE_ISLANDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,30 +51,71 @@ class IslandCard:
     live_figures: tuple[Figure, ...]
     found_figures: tuple[Figure, ...]
     declared_figures: tuple[Figure, ...]
-    spot: Spot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IslandsView:
     now_ms: int
+    islands_live: int
+    islands_all: int
+    named: str
+    """Part of a name to look for; empty shows all."""
     islands: tuple[IslandCard, ...]
+    next_href: str
+    first_href: str
 
 
 def islands_view(
-    islands: Sequence[Island], pools: Sequence[PoolView], *, now_ms: int
+    islands: Sequence[Island],
+    pools: Sequence[PoolView],
+    *,
+    named: str = "",
+    after: str = "",
+    now_ms: int,
 ) -> IslandsView:
-    """Return the page."""
-    return IslandsView(now_ms=now_ms, islands=tuple(island_cards(islands, pools, now_ms=now_ms)))
+    """Return one page of islands by name, those after `after`."""
+    wanted = named.strip().lower()
+    found = sorted(
+        (i for i in islands if wanted in i.profile.name and i.profile.name > after),
+        key=lambda i: i.profile.name,
+    )
+    shown = found[:PAGE_ISLANDS]
+    by_island = pools_by_island(pools)
+    query = f"named={quote(wanted)}&" if wanted else ""
+    more = len(found) > PAGE_ISLANDS
+    return IslandsView(
+        now_ms=now_ms,
+        islands_live=sum(1 for i in islands if not is_stale(i, now_ms)),
+        islands_all=len(islands),
+        named=wanted,
+        islands=tuple(_card(i, by_island.get(i.id, []), now_ms) for i in shown),
+        next_href=f"/islands?{query}after={shown[-1].profile.name}" if more else "",
+        first_href=f"/islands?{query}".rstrip("?&") if after else "",
+    )
 
 
-def island_cards(
-    islands: Sequence[Island], pools: Sequence[PoolView], *, now_ms: int
-) -> list[IslandCard]:
-    """Return one card per island, in the order given."""
-    by_island: dict[str, list[PoolView]] = {}
+def pools_by_island(pools: Sequence[PoolView]) -> dict[str, list[PoolView]]:
+    """Return the pools of each island."""
+    found: dict[str, list[PoolView]] = {}
     for pool in pools:
-        by_island.setdefault(pool.island, []).append(pool)
-    return [_card(i, by_island.get(i.id, []), now_ms) for i in islands]
+        found.setdefault(pool.island, []).append(pool)
+    return found
+
+
+def island_spot(island: Island, pools: Sequence[PoolView], now_ms: int) -> Spot:
+    """Return an island as it stands on the map."""
+    devices, busy = _devices(island, pools)
+    return Spot(
+        id=island.id,
+        name=island.profile.name,
+        href=island_href(island.id),
+        latitude_deg=island.profile.latitude_deg,
+        longitude_deg=island.profile.longitude_deg,
+        devices=devices,
+        busy=busy,
+        look=island_look(island),
+        note=f"{busy}/{devices} busy" if not is_stale(island, now_ms) else "stale",
+    )
 
 
 def is_stale(island: Island, now_ms: int) -> bool:
@@ -81,42 +124,28 @@ def is_stale(island: Island, now_ms: int) -> bool:
 
 
 def _card(island: Island, pools: Sequence[PoolView], now_ms: int) -> IslandCard:
-    devices, busy = _devices(island, pools)
+    spot = island_spot(island, pools, now_ms)
     stale = is_stale(island, now_ms)
     profile, inventory = island.profile, island.inventory
-    look = island_look(island)
-    name = profile.name
-    spot = Spot(
-        id=island.id,
-        name=name,
-        href=f"/islands#{short(island.id)}",
-        latitude_deg=profile.latitude_deg,
-        longitude_deg=profile.longitude_deg,
-        devices=devices,
-        busy=busy,
-        look=look,
-        note=f"{busy}/{devices} busy" if not stale else "stale",
-    )
     return IslandCard(
         id=island.id,
-        name=name,
+        name=spot.name,
         anchor=short(island.id),
         provider=short(profile.provider),
-        look=look,
+        look=spot.look,
         live=not stale,
         heard_ms=island.heard_ms,
         lease_until_ms=island.lease_until_ms,
         joined_ms=island.joined_ms,
         losses=island.losses,
-        devices=devices,
-        busy=busy,
+        devices=spot.devices,
+        busy=spot.busy,
         engine=inventory.engine if inventory else "",
         simulated=profile.simulated,
         problems=island.health.problems if island.health else (),
         live_figures=_live(island, stale=stale),
         found_figures=_found(inventory, island.heard_ms, stale=stale) if inventory else (),
         declared_figures=_declared(profile, island.joined_ms),
-        spot=spot,
     )
 
 

@@ -102,7 +102,8 @@ def job_href(job: str) -> str:
 
 def island_href(island: str) -> str:
     """Return the address of an island's place on its page."""
-    return f"/islands#{short(island)}"
+    name = short(island)
+    return f"/islands?named={name}#{name}"
 
 
 def summed(amounts: Iterable[Amount]) -> tuple[Amount, ...]:

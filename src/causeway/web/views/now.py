@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from causeway.draw import figures
 from causeway.draw.bars import Quota
 from causeway.draw.looks import Look, Tone
+from causeway.draw.world import Spot
 from causeway.model.events import Event
 from causeway.model.fleet import PoolView
 from causeway.model.islands import Island, IslandState
@@ -15,13 +16,14 @@ from causeway.model.jobs import HOLDS_LEASE, Job, JobState
 from causeway.model.parties import Tenant
 from causeway.model.reasons import Severity
 from causeway.model.usage import EnergyQuality
-from causeway.web.views.islands import IslandCard, is_stale, island_cards
+from causeway.web.views.islands import is_stale, island_spot, pools_by_island
 from causeway.web.views.lines import (
     QUALITY_WORDS,
     Amount,
     EventLine,
     JobLine,
     event_line,
+    island_href,
     job_href,
     job_line,
     rate,
@@ -31,6 +33,7 @@ from causeway.web.views.lines import (
 )
 
 ROWS_MAX = 12
+SPOTS_MAX = 400
 RECENT_MS = 24 * 3_600_000
 
 
@@ -69,7 +72,8 @@ class NowView:
     now_ms: int
     headline: str
     totals: Totals
-    islands: tuple[IslandCard, ...]
+    spots: tuple[Spot, ...]
+    """Islands on the map; of many, those in trouble and the largest."""
     simulated: tuple[str, ...]
     """Names of the declared fields that are made up somewhere on this page."""
     pressing: tuple[Pressing, ...]
@@ -99,8 +103,9 @@ class NowFacts:
 
 def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
     """Return the page."""
-    cards = tuple(island_cards(facts.islands, facts.pools, now_ms=now_ms))
-    totals = _totals(facts, cards, now_ms)
+    by_island = pools_by_island(facts.pools)
+    spots = [island_spot(i, by_island.get(i.id, []), now_ms) for i in facts.islands]
+    totals = _totals(facts, spots, now_ms)
     pressing = tuple(_pressing(facts, now_ms))
     active = [j for j in facts.active if j.state in HOLDS_LEASE]
     names = {j.id: j.spec.name for j in (*facts.active, *facts.waiting, *facts.failed)}
@@ -108,7 +113,7 @@ def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
         now_ms=now_ms,
         headline=_headline(totals, pressing),
         totals=totals,
-        islands=cards,
+        spots=tuple(_shown(spots)),
         simulated=simulated_names(facts.islands),
         pressing=pressing,
         running=tuple(job_line(j, now_ms) for j in active[:ROWS_MAX]),
@@ -131,7 +136,16 @@ def _headline(totals: Totals, pressing: Sequence[Pressing]) -> str:
     )
 
 
-def _totals(facts: NowFacts, cards: Sequence[IslandCard], now_ms: int) -> Totals:
+def _shown(spots: Sequence[Spot]) -> list[Spot]:
+    """Return what the map can hold, in the order given."""
+    if len(spots) <= SPOTS_MAX:
+        return list(spots)
+    ranked = sorted(spots, key=lambda s: (s.look.tone is Tone.RUN, -s.devices, s.name))
+    kept = {s.id for s in ranked[:SPOTS_MAX]}
+    return [s for s in spots if s.id in kept]
+
+
+def _totals(facts: NowFacts, spots: Sequence[Spot], now_ms: int) -> Totals:
     fresh = [i for i in facts.islands if not is_stale(i, now_ms) and i.health]
     power = sum(i.health.power_w for i in fresh if i.health)
     carbon = sum(
@@ -141,7 +155,8 @@ def _totals(facts: NowFacts, cards: Sequence[IslandCard], now_ms: int) -> Totals
     )
     qualities = [i.inventory.power_quality for i in fresh if i.inventory]
     worst = max(qualities, key=lambda q: q.value, default=EnergyQuality.MODEL)
-    live = [c for c in cards if c.live]
+    stale = {i.id for i in facts.islands if is_stale(i, now_ms)}
+    live = [s for s in spots if s.id not in stale]
     simulated = simulated_names(facts.islands)
     return Totals(
         islands_live=len(live),
@@ -173,7 +188,7 @@ def _pressing(facts: NowFacts, now_ms: int) -> list[Pressing]:
 
 def _island_trouble(island: Island) -> Pressing | None:
     name = island.profile.name
-    href = f"/islands#{short(island.id)}"
+    href = island_href(island.id)
     if island.state is IslandState.LOST:
         look = Look(tone=Tone.FAIL, icon="cut", word="island lost")
         message = "Not heard from; its attempts are fenced off and its jobs are placed elsewhere."

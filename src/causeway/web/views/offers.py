@@ -17,6 +17,9 @@ SORTS: tuple[tuple[str, str], ...] = (
 )
 """Value of `sort` -> word."""
 
+OFFERS_MAX = 200
+"""More are not read by anybody: the filter narrows them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferLine:
@@ -58,6 +61,7 @@ class OffersView:
     problem: str
     """Why the filter cannot be understood; empty when it can."""
     hint: str
+    offers_all: int
     offers: tuple[OfferLine, ...]
     simulated: tuple[str, ...]
 
@@ -77,7 +81,8 @@ def offers_view(
         sort=sort,
         problem=problem[0],
         hint=problem[1],
-        offers=tuple(_offer(p) for p in pools),
+        offers_all=len(pools),
+        offers=tuple(_offer(p) for p in pools[:OFFERS_MAX]),
         simulated=tuple(sorted({name for p in pools for name in p.simulated})),
     )
 
