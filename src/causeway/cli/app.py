@@ -66,6 +66,7 @@ def build() -> App:
     app = App(
         name="causeway",
         version=__version__,
+        suppress_keyboard_interrupt=False,
         help="One door to scattered AI compute, from submission to invoice.",
     )
     nested = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ SIGNS = {
 }
 """Sign and colour of each state. Only failed is red."""
 CANDIDATES_SHOWN = 12
+_DURATION = re.compile(r"_s(?:_p[0-9]+)?\Z")
 
 
 def state(word: object) -> str:
@@ -174,11 +176,13 @@ def plain(found: Any) -> Iterator[str]:
     if not isinstance(found, Mapping):
         yield clean(str(found))
         return
+    if not found:
+        yield "Nothing is known yet."
     width = max((len(str(k)) for k in found), default=0)
     for name, value in found.items():
         if name.endswith("_ms") and isinstance(value, int) and value > 10**11:
             value = instant(value)
-        elif name.endswith("_s") and isinstance(value, int | float):
+        elif _DURATION.search(name) and isinstance(value, int | float):
             value = seconds(value)
         yield f"{name:<{width}}  {clean(str(value))}"
 
