@@ -58,9 +58,7 @@ def island_id(door: Door, text: str) -> str:
     return str(Urn(door.settings.issuer, Kind.ISLAND, text))
 
 
-def _steer(
-    act: Callable[[Tx, Island, str], None],
-) -> Callable[[Door, Request], Awaitable[Response]]:
+def _steer(act: Callable[[Tx, Island, str], None]) -> Handler:
     async def handler(door: Door, request: Request) -> Response:
         caller = await door.caller(request, AccessRole.OPERATOR)
         wanted = island_id(door, request.path_params["island"])
