@@ -248,3 +248,10 @@ def test_torch_trains_in_forks(tmp_path: Path) -> None:
 
 def test_every_environment_is_known() -> None:
     assert set(warm.ENVIRONMENTS) == {"torch"}
+
+
+def test_a_warm_gang_whose_first_rank_ends_at_once_still_runs_whole(light: Bench) -> None:
+    program = "import os; print(os.environ['RANK'])"
+    key = light.start("python p.py", files={"p.py": program}, warm="torch", num_nodes=3)
+    assert light.end(key).phase == Phase.SUCCEEDED
+    assert [light.log(key, f"rank-{rank}.stdout") for rank in range(3)] == ["0\n", "1\n", "2\n"]

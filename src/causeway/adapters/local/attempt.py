@@ -82,6 +82,11 @@ class Running:
     restarts: int = 0
     started_ms: int = 0
     ended_ms: int = 0
+    port: int = 0
+    """Where its ranks meet."""
+    held: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
+    """Ranks that are not started yet, with their environments."""
+    hold_until_ms: int = 0
     kill_at_ms: int = 0
     """When what is left is killed; 0: nobody asked it to stop."""
     quiet_by_ms: int = 0

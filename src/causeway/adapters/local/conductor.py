@@ -27,7 +27,7 @@ from causeway.adapters.local.attempt import (
     rank_environment,
 )
 from causeway.adapters.local.cgroups import Group
-from causeway.adapters.local.host import LIMITS, PROCESS, SANDBOX, Host, free_port
+from causeway.adapters.local.host import LIMITS, PROCESS, SANDBOX, Host, free_port, listens
 from causeway.adapters.local.orders import bounds, order
 from causeway.adapters.local.spawner import ForkServer
 from causeway.adapters.local.warm import program_of
@@ -38,6 +38,8 @@ from causeway.ports.engine import Launch
 SAMPLE_MS = 500
 """How often CPU time and memory of running attempts are read."""
 QUIET_TRY_MS = 5
+HOLD_MS = 250
+"""How long the other ranks of a warm gang wait for rank 0 to listen."""
 QUIET_MS = 5_000
 """How long killed processes may take to be gone (one in an uninterruptible sleep never goes)."""
 TIME_LIMIT_GRACE_MS = 5_000
@@ -179,7 +181,8 @@ class Conductor:
             if at.stage is Stage.DONE:
                 continue
             self._guarded(at, functools.partial(self._watch, at, now))
-            wait = QUIET_TRY_MS if at.stage is Stage.ENDING and not at.children else SAMPLE_MS
+            soon = at.held or (at.stage is Stage.ENDING and not at.children)
+            wait = QUIET_TRY_MS if soon else SAMPLE_MS
             deadlines = [t for t in (at.time_up_ms, at.kill_at_ms) if t > now]
             wait = min([wait, *(t - now for t in deadlines)])
             soonest = wait if soonest is None else min(soonest, wait)
@@ -200,6 +203,8 @@ class Conductor:
             self._terminate(at, TIME_LIMIT_GRACE_MS)
         if at.stage is Stage.ENDING:
             self._settle(at)
+        elif at.held and (now >= at.hold_until_ms or listens(at.port)):
+            self._spawn_held(at)
 
     def _sample(self, at: Running, now: int) -> None:
         """Read what it uses; without groups, also hold it to its memory."""
@@ -250,9 +255,23 @@ class Conductor:
         resume = newest_checkpoint(at.launch.folder / "checkpoints") if at.restarts else None
         at.stage, at.sampled_ms = Stage.RUN, self.now_ms()
         self._start_clock(at)
-        for rank in range(spec.num_nodes):
+        places = [
+            (rank, rank_environment(at.launch, rank, port, resume=resume))
+            for rank in range(spec.num_nodes)
+        ]
+        # A warm gang starts so closely together that ranks call before rank 0 listens; torch then
+        # waits half a second before it calls again. They start when it listens, or soon after.
+        at.port, at.hold_until_ms = port, at.sampled_ms + (HOLD_MS if at.program else 0)
+        at.held = places[1:]
+        self._spawn(at, *places[0])
+        if not at.program:
+            self._spawn_held(at)
+
+    def _spawn_held(self, at: Running) -> None:
+        held, at.held = at.held, []
+        for rank, env in held:
             if at.stage is Stage.RUN:
-                self._spawn(at, rank, rank_environment(at.launch, rank, port, resume=resume))
+                self._spawn(at, rank, env)
 
     def _start_clock(self, at: Running) -> None:
         """Time, usage and energy count from the first process."""
@@ -287,7 +306,7 @@ class Conductor:
                 at.outcome = _with_code(at.outcome, code)
             return
         if code == 0:
-            if at.children:
+            if at.children or at.held:
                 return
             if at.stage is Stage.SETUP:
                 self._spawn_ranks(at)
@@ -343,6 +362,7 @@ class Conductor:
         """When an ending attempt is quiet, finish it or start its gang again."""
         if at.stage is not Stage.ENDING:
             return
+        at.held = []
         now = self.now_ms()
         if at.children:
             if at.kill_at_ms and now >= at.kill_at_ms:
