@@ -187,6 +187,7 @@ def test_empty_lists_say_what_to_do(wire: Wire, capsys: pytest.CaptureFixture[st
         ("islands", "islands", "tokens create --join"),
         ("offers", "offers", "No offer"),
         ("models", "artifacts", "No models"),
+        ("bill", "lines", "Nothing has been used yet"),
     ):
         wire.answers = {k: {name: []} for k in ANSWERS}
         assert main([line]) == exits.OK
@@ -203,8 +204,8 @@ def test_launch_shows_the_plan_and_submits(
 ) -> None:
     assert main(["launch", str(job_file), "-y", "--key", "k"]) == exits.OK
     shown = capsys.readouterr()
-    assert "✔" in shown.out
-    assert shown.out.splitlines()[-1] == JOB["id"]
+    assert "✔" in shown.err
+    assert shown.out == f"{JOB['id']}\n"
     assert "causeway logs 01abc -f" in shown.err
     (request,) = wire.sent("POST /v1/jobs")
     assert request.headers["idempotency-key"] == "k"

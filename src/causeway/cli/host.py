@@ -45,16 +45,14 @@ def up(
     insecure
         Listen beyond this machine without TLS (behind a proxy that ends it).
     """
-    from causeway import wiring
+    from causeway.cli.serving import serve
 
     place = state or state_path(os.environ)
     talk.say(f"Control plane: {'https' if cert else 'http'}://{host}:{port}  (Ctrl-C stops it)")
     talk.say(f"State:         {place}")
     talk.say(f"Your token:    {place / 'operator.token'}")
     return int(
-        wiring.serve(
-            state=place, host=host, port=port, store=store, cert=cert, key=key, insecure=insecure
-        )
+        serve(state=place, host=host, port=port, store=store, cert=cert, key=key, insecure=insecure)
     )
 
 
@@ -79,7 +77,7 @@ def join(
 
     given = token or os.environ.get("CAUSEWAY_JOIN_TOKEN")
     talk.say(f"Joining {url} from {root}  (Ctrl-C leaves)")
-    return int(wiring.join(url, token=given, root=root, profile=profile))
+    return wiring.join(url, token=given, root=root, profile=profile)
 
 
 def _database(state: Path | None) -> Path:

@@ -44,10 +44,12 @@ def launch(
     text, folder = _read(file)
     with Client.from_settings() as client:
         planned, staged = _plan(client, text, folder=folder, source=file.name)
-        if dry_run or not json:
-            talk.show(planned, sheets.plan, as_json=json and dry_run)
         if dry_run:
+            talk.show(planned, sheets.plan, as_json=json)
             return _planned_exit(planned)
+        # The identifier alone goes to stdout, so that scripts can take it.
+        for line in sheets.plan(planned):
+            talk.say(line)
         if not yes and not talk.ask(_question(staged, planned)):
             talk.say("Nothing was submitted.")
             return exits.SAID_NO

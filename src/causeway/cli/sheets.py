@@ -257,6 +257,9 @@ def bill(found: Answer) -> Iterator[str]:
         ]
         for line in found.get("lines") or ()
     ]
+    if not cells:
+        yield "Nothing has been used yet."
+        return
     head = ["JOB", "ATTEMPT", "ISLAND", "USED", "ENERGY", "CARBON", "POSTED", "NOT YET"]
     yield from table(head, cells, right=[1, 3, 4, 5, 6, 7])
     yield ""
