@@ -105,7 +105,7 @@ class ControlGroups:
         """Make a group with its limits; `OSError` when the kernel refuses."""
         group = Group(folders={kind: parent / name for kind, parent in self.parents.items()})
         for folder in dict.fromkeys(group.folders.values()):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         quota_us = max(QUOTA_US_MIN, bounds.cpu_milli * PERIOD_US // 1000)
         if self.version == 2:
             folder = group.folders["unified"]
@@ -159,6 +159,9 @@ def find(name: str) -> ControlGroups | None:
                 trial, Bounds(cpu_milli=100, memory_bytes=64 * 1024**2, pids=PIDS_MAX)
             )
             if made.remove():
+                if groups.version == 1:
+                    # Made again with the first group; one that only looked leaves nothing.
+                    groups.close()
                 return groups
         except OSError:
             groups.close()
