@@ -10,12 +10,16 @@ from causeway.model.fleet import PoolView
 from causeway.web.views.lines import island_href, short
 
 SORTS: tuple[tuple[str, str], ...] = (
-    ("", "as listed"),
-    ("price", "price"),
-    ("carbon", "carbon"),
-    ("wait", "wait"),
+    ("price_usd_per_device_h", "price"),
+    ("carbon_g_per_kwh", "grid carbon"),
+    ("queue_wait_s", "wait"),
+    ("-free_cpus", "free cores"),
+    ("-accelerator.free", "free accelerators"),
+    ("interruptions_per_day", "losses"),
+    ("age_s", "age"),
 )
-"""Value of `sort` -> word."""
+"""Value of `sort` (a name of the filter language; `-` turns it round) -> word. An address may
+carry any other name too."""
 
 OFFERS_MAX = 200
 """More are not read by anybody: the filter narrows them."""
@@ -58,6 +62,7 @@ class OffersView:
     now_ms: int
     where: str
     sort: str
+    sorts: tuple[tuple[str, str], ...]
     problem: str
     """Why the filter cannot be understood; empty when it can."""
     hint: str
@@ -79,6 +84,7 @@ def offers_view(
         now_ms=now_ms,
         where=where,
         sort=sort,
+        sorts=SORTS if sort in ("", *(s for s, _ in SORTS)) else (*SORTS, (sort, sort)),
         problem=problem[0],
         hint=problem[1],
         offers_all=len(pools),
