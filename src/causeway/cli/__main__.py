@@ -1,5 +1,8 @@
 """`python -m causeway.cli`: the same as the command `causeway`."""
 
+import sys
+
 from causeway.cli.app import main
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

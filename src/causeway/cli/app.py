@@ -67,6 +67,8 @@ def build() -> App:
         name="causeway",
         version=__version__,
         suppress_keyboard_interrupt=False,
+        # Markdown would cost 30 ms of imports for every help.
+        help_format="plaintext",
         help="One door to scattered AI compute, from submission to invoice.",
     )
     nested = {

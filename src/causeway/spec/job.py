@@ -193,6 +193,8 @@ def _envs(f: Fields, spec: JobSpec) -> JobSpec:
         kind = JobKind.SERVICE
         if port:
             found.setdefault("PORT", str(port))
+    if found == spec.envs and kind is spec.kind:
+        return spec
     return replace(spec, envs=found, kind=kind)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from causeway.model.errors import InvalidInput, TooLarge
 from causeway.model.jobs import JobSpec, Member, Submission
@@ -26,10 +27,10 @@ _EMPTY = JobSpec(name="job", run="")
 
 def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = False) -> Submission:
     """Read a whole file's tree."""
-    fields = Fields(tree, "$")
-    title = name(fields.text("name", "job"), "$.name")
+    top = Fields(tree, "$")
+    title = name(top.text("name", "job"), "$.name")
     said = list(notes)
-    array, stages = fields.take("array"), fields.take("stages")
+    array, stages = top.take("array"), top.take("stages")
     if array is not None and stages is not None:
         raise InvalidInput(
             "`array` and `stages` cannot be in the same file",
@@ -37,8 +38,8 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
             hint="submit the array on its own and let a stage depend on it",
         )
     reader = Reader(local_paths=local_paths)
-    spec = reader.spec(fields, replace(_EMPTY, name=title))
-    fields.done()
+    spec = reader.spec(top, replace(_EMPTY, name=title))
+    top.done()
     if stages is not None:
         return _dag(stages, spec, reader=reader, notes=said)
     require_run(spec, "$")
@@ -49,11 +50,13 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
 
 def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
     indices = _indices(value, notes)
-    members = tuple(
-        Member(name=f"{spec.name}-{i}", spec=replace(spec, name=f"{spec.name}-{i}", array_index=i))
-        for i in indices
-    )
-    return Submission(name=spec.name, members=members, notes=tuple(notes))
+    # `replace` looks every field up again for each of up to 100,000 members; this does it once.
+    shared: dict[str, Any] = {f.name: getattr(spec, f.name) for f in fields(spec)}
+    members = []
+    for index in indices:
+        shared |= {"name": f"{spec.name}-{index}", "array_index": index}
+        members.append(Member(name=shared["name"], spec=JobSpec(**shared)))
+    return Submission(name=spec.name, members=tuple(members), notes=tuple(notes))
 
 
 def _indices(value: object, notes: list[str]) -> Sequence[int]:
