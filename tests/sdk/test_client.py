@@ -108,6 +108,39 @@ def test_wait_polls_until_the_end_and_no_longer_than_asked() -> None:
     assert sum(slept) == pytest.approx(3)
 
 
+def test_a_keyed_submission_outlasts_a_change_of_leader() -> None:
+    tries: list[int] = []
+    slept: list[float] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        tries.append(1)
+        if len(tries) < 4:
+            return httpx.Response(503, json={"error": {"code": "unavailable", "message": "x"}})
+        return httpx.Response(201, json={"id": "j"})
+
+    assert client(handler, slept=slept).submit("run: x", key="k")["id"] == "j"
+    assert len(slept) == 3
+    tries.clear()
+    with pytest.raises(errors.Unavailable):
+        client(handler).submit("run: x")
+    assert len(tries) == 1
+
+
+def test_the_address_that_answers_is_asked_first() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.url.host == "one":
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(200, json={"jobs": []})
+
+    several = Client("http://one, http://two/", "t", transport=httpx.MockTransport(handler))
+    several.jobs()
+    several.jobs()
+    assert asked == ["one", "two", "two"]
+
+
 class LogServer:
     """Serves a log in pages, as the API does."""
 
@@ -162,6 +195,9 @@ def test_local_folders_are_uploaded_once_and_replaced(tmp_path: Path) -> None:
     assert members[0].spec.inputs["m"] == "model-v1"
     plain = "run: x # as written"
     assert staging.stage(plain, folder=tmp_path, upload=upload).text == plain
+    with pytest.raises(errors.InvalidInput) as caught:
+        staging.stage("run: x\nwhere: cpus > many", folder=tmp_path, upload=upload)
+    assert caught.value.where == "$.where, character 8"
     with pytest.raises(errors.InvalidInput, match="is not there"):
         staging.stage("run: x\nworkdir: nowhere", folder=tmp_path, upload=upload)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from causeway.discover import compile
 from causeway.model.jobs import JobKind, Submission
 from causeway.model.resources import AcceleratorRequest
 from causeway.spec import parse
@@ -41,6 +42,7 @@ def test_a_skypilot_task() -> None:
     assert spec.resources.disk_bytes == 256 * 2**30
     assert spec.resources.accelerator == AcceleratorRequest(count=4)
     assert spec.where == 'accelerator.model in ["A100", "H100"]'
+    assert compile(spec.where).expression is not None
     assert spec.image == "ghcr.io/x/y:1"
     assert str(spec.price_cap_per_device_h) == "2.000000" or spec.price_cap_per_device_h == 2
     assert spec.secrets == ("HF_TOKEN", "WANDB")

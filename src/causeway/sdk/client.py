@@ -33,13 +33,19 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60.0
 POLL_S = 0.5
 POLL_S_MAX = 5.0
+PATIENCE = 8
+"""How often a call that may be repeated is made again while the centre changes its leader."""
 LINE_BYTES = 200
 """How long a log line is taken to be when the last N are asked for."""
 ENDED = frozenset(state.value for state in TERMINAL)
 
 
 class Client:
-    """One control plane, as one token. Use it from one thread at a time."""
+    """One control plane, as one token. Use it from one thread at a time.
+
+    `url` may list several addresses of the same control plane, with commas: the one that answers is
+    asked first.
+    """
 
     def __init__(
         self,
@@ -50,7 +56,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.urls = tuple(one.strip().rstrip("/") for one in url.split(","))
         self._token = token
         self._ca = ca
         self._transport = transport
@@ -95,7 +101,9 @@ class Client:
             notes += staged.submission.notes
         else:
             text = job
-        made: dict[str, Any] = self.send(calls.submission("/v1/jobs", text, key=key))
+        call = calls.submission("/v1/jobs", text, key=key)
+        # Without a key a second try could make a second job.
+        made: dict[str, Any] = self._patient(call) if key else self.send(call)
         if notes:
             made["notes"] = list(dict.fromkeys([*made.get("notes", ()), *notes]))
         return made
@@ -115,8 +123,8 @@ class Client:
     def wait(self, job: str, *, timeout_s: float = 0.0) -> dict[str, Any]:
         """Return the job once it has ended. `Unavailable` after the timeout; 0 waits for good."""
         waited_s, pause_s = 0.0, POLL_S
+        found = self.job(job)
         while True:
-            found = self.job(job)
             if found.get("state") in ENDED:
                 return found
             if timeout_s and waited_s >= timeout_s:
@@ -128,6 +136,7 @@ class Client:
             self._sleep(pause_s)
             waited_s += pause_s
             pause_s = min(POLL_S_MAX, pause_s * 1.2)
+            found = self._patient(calls.get(f"/v1/jobs/{part(job)}"))
 
     def explain(self, job: str) -> dict[str, Any]:
         """Say why a job is where it is, and what would change it."""
@@ -232,6 +241,17 @@ class Client:
 
     # Below: the wire
 
+    def _patient(self, call: Call) -> dict[str, Any]:
+        """Send a call that may be repeated, for as long as a change of leader takes."""
+        pause_s = POLL_S
+        for _ in range(PATIENCE):
+            try:
+                return self._dict(call)
+            except Unavailable:
+                self._sleep(pause_s)
+                pause_s = min(POLL_S_MAX, pause_s * 1.5)
+        return self._dict(call)
+
     def _upload_id(self, place: Path) -> str:
         return str(self.upload(place)["id"])
 
@@ -239,7 +259,7 @@ class Client:
         from causeway.sdk.transfer import HttpTransfer
 
         tls = ssl.create_default_context(cafile=self._ca) if self._ca else None
-        return HttpTransfer([self.url], lambda: self._token, tls=tls)
+        return HttpTransfer(self.urls, lambda: self._token, tls=tls)
 
     def _dict(self, call: Call) -> dict[str, Any]:
         found = self.send(call)
@@ -257,12 +277,24 @@ class Client:
         import httpx
 
         try:
-            found = self._client().send(self._request(call))
+            found = self._first(call)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         if found.status_code >= 400:
             calls.answer(found.status_code, found.content)
         return found
+
+    def _first(self, call: Call) -> httpx.Response:
+        """Return the answer of the first address that takes a connection, and ask it first next."""
+        import httpx
+
+        for url in self.urls[:-1]:
+            try:
+                return self._client().send(self._request(call))
+            except httpx.ConnectError:
+                # Nothing was sent, so another address may be asked whatever the call is.
+                self.urls = (*self.urls[1:], url)
+        return self._client().send(self._request(call))
 
     def _stream(self, call: Call) -> Iterator[bytes]:
         import httpx
@@ -284,7 +316,7 @@ class Client:
             headers["authorization"] = f"Bearer {self._token}"
         return self._client().build_request(
             call.method,
-            self.url + call.path,
+            self.urls[0] + call.path,
             params=dict(call.query),
             headers=headers,
             content=call.body,
@@ -296,7 +328,7 @@ class Client:
 
         if self._http is None:
             # Without TLS there is nothing to verify, and loading the authorities takes 30 ms.
-            secure = self.url.startswith("https:")
+            secure = any(url.startswith("https:") for url in self.urls)
             verify = ssl.create_default_context(cafile=self._ca or None) if secure else False
             # Proxies of the environment would see tokens meant for this machine.
             self._http = httpx.Client(verify=verify, transport=self._transport, trust_env=False)
@@ -304,6 +336,6 @@ class Client:
 
     def _unreachable(self, error: Exception) -> Unavailable:
         return Unavailable(
-            f"{self.url} cannot be reached: {error or type(error).__name__}",
+            f"{' and '.join(self.urls)} cannot be reached: {error or type(error).__name__}",
             hint="is it running? start one with: causeway up, or set CAUSEWAY_URL",
         )

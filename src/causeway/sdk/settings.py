@@ -27,6 +27,7 @@ class Settings:
     """Where to call, and with what."""
 
     url: str = LOCAL_URL
+    """Address; several of the same control plane with commas between them."""
     token: str = ""
     ca: str = ""
     """PEM file of the authority behind the control plane's certificate; empty: the system's."""
@@ -51,17 +52,22 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if env is None else env
     kept = _file(config_path(env))
     found = {name: env.get(f"CAUSEWAY_{name.upper()}") or kept.get(name, "") for name in FIELDS}
-    url = (found["url"] or LOCAL_URL).rstrip("/")
+    url = ",".join(one.strip().rstrip("/") for one in (found["url"] or LOCAL_URL).split(","))
+    hosts = [_host(one) for one in url.split(",")]
+    token = found["token"]
+    if not token and all(host in ("127.0.0.1", "localhost", "::1") for host in hosts):
+        local = state_path(env) / "operator.token"
+        token = local.read_text().strip() if local.is_file() and os.access(local, os.R_OK) else ""
+    return Settings(url=url, token=token, ca=found["ca"])
+
+
+def _host(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInput(
             f"{url!r} is not an address", where="url", hint="e.g. https://causeway.example.org"
         )
-    token = found["token"]
-    if not token and parts.hostname in ("127.0.0.1", "localhost", "::1"):
-        local = state_path(env) / "operator.token"
-        token = local.read_text().strip() if local.is_file() and os.access(local, os.R_OK) else ""
-    return Settings(url=url, token=token, ca=found["ca"])
+    return parts.hostname
 
 
 def save(settings: Settings, env: Mapping[str, str] | None = None) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from causeway.discover import compile_filter
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import JobSpec, Submission
 from causeway.spec import parse, render_submission
@@ -43,6 +44,8 @@ def local_paths(submission: Submission) -> tuple[str, ...]:
 def stage(text: str, *, folder: Path, upload: Upload, source: str = "job.yaml") -> Staged:
     """Check a job file, upload what it names below `folder`, and return what to send."""
     submission = parse(text, source=source, local_paths=True)
+    for expression in {m.spec.where for m in submission.members}:
+        compile_filter(expression, where="$.where")
     named = local_paths(submission)
     if not named:
         return Staged(text=text, submission=submission, uploads={})
