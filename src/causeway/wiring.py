@@ -134,7 +134,7 @@ def join(url: str, *, token: str | None, root: Path, profile: Path) -> int:
     """Run an island's agent until it is told to stop; return the exit code."""
     from causeway.adapters.local import LocalEngine
     from causeway.adapters.world import SystemChance, SystemClock
-    from causeway.agent import run_agent
+    from causeway.agent.shell import run_agent
     from causeway.sdk.transfer import HttpTransfer
 
     clock = SystemClock()
@@ -153,6 +153,7 @@ def join(url: str, *, token: str | None, root: Path, profile: Path) -> int:
             transfer_factory=HttpTransfer,
             clock=clock,
             chance=SystemChance(),
+            on_change=engine.on_change,
         )
     )
     return 0

@@ -48,8 +48,7 @@ def main() -> int:
 
 def _leave_up(world: World) -> None:
     """Keep everything running until Ctrl-C; the address is the last line."""
-    token = (world.folder / "centre" / "operator.token").read_text().strip()
-    print(f"\nTo log in, paste this token: {token}")
+    print(f"\nTo log in, paste this token: {world.token}")
     print(f"The dashboard is up (Ctrl-C ends it): {world.url}/", flush=True)
     while True:
         time.sleep(3600)

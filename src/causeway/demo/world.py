@@ -43,6 +43,11 @@ class World:
         """Where the control plane listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def token(self) -> str:
+        """The operator's token."""
+        return (self.folder / "centre" / "operator.token").read_text().strip()
+
     def start(self, name: str, *arguments: str) -> None:
         """Start a `causeway` process in its own session, its output in `<folder>/<name>.log`."""
         log = (self.folder / f"{name}.log").open("ab")
@@ -61,8 +66,7 @@ class World:
         state = self.folder / "centre"
         self.start("centre", "up", "--state", str(state), "--port", str(self.port))
         self.until("the control plane leads", 30, self._leads)
-        token = (state / "operator.token").read_text().strip()
-        self.client.headers["authorization"] = f"Bearer {token}"
+        self.client.headers["authorization"] = f"Bearer {self.token}"
 
     def _leads(self) -> bool:
         try:
