@@ -26,7 +26,7 @@ file_mounts:
   /data: s3://bucket/data
 setup: pip install -r requirements.txt
 run: |
-  torchrun --nnodes $SKYPILOT_NUM_NODES train.py
+  torchrun --nnodes $SKYPILOT_NUM_NODES --master "$(echo $SKYPILOT_NODE_IPS | head -1)" train.py
 """
 
 
@@ -48,7 +48,15 @@ def test_a_skypilot_task() -> None:
     assert spec.secrets == ("HF_TOKEN", "WANDB")
     assert spec.spot
     assert spec.num_nodes == 2
-    for word in ("SkyPilot", "infra", "ports", "secrets", "/data", "max_hourly_cost"):
+    for word in (
+        "SkyPilot",
+        "infra",
+        "ports",
+        "secrets",
+        "/data",
+        "max_hourly_cost",
+        "NODE_IPS, which is",
+    ):
         assert said(submission, word), word
 
 
@@ -160,3 +168,29 @@ def test_slurm_times_and_sizes() -> None:
     ]  # fmt: skip
     spec = parse("#!/bin/sh\n#SBATCH --mem-per-cpu=500 -c 4\nx").members[0].spec
     assert spec.resources.memory_bytes == 2000 * 2**20
+
+
+def test_skypilot_sets_and_memory_in_names() -> None:
+    submission = parse("run: x\nresources: {accelerators: {H100:8, A100-80GB:8}, disk_size: 99}")
+    spec = submission.members[0].spec
+    assert spec.resources.accelerator == AcceleratorRequest(count=8)
+    assert spec.where == (
+        'accelerator.model in ["H100"] or '
+        '(accelerator.model == "A100" and accelerator.memory_gib >= 80)'
+    )
+    assert compile(spec.where).expression is not None
+    one = parse("run: x\nresources: {accelerators: 'A100-80GB:2', use_spot: true}")
+    assert one.members[0].spec.resources.accelerator == AcceleratorRequest(
+        count=2, model="A100", memory_bytes_min=80 * 10**9
+    )
+    native = parse("run: x\nresources: {accelerators: {H100:8}}")
+    assert native.members[0].spec.resources.accelerator == AcceleratorRequest(count=8, model="H100")
+    older = parse("run: x\nresources: {cloud: aws, candidates: [{accelerators: 'T4:8'}]}")
+    assert older.members[0].spec.resources.accelerator == AcceleratorRequest(count=8, model="T4")
+
+
+def test_variables_that_nothing_sets_are_said() -> None:
+    script = "#!/bin/sh\n#SBATCH -N 1\necho $SLURM_JOB_ID $SLURM_NTASKS $SLURM_MEM_PER_NODE"
+    assert said(parse(script), "SLURM_MEM_PER_NODE, SLURM_NTASKS, which are not set")
+    assert not said(parse("#!/bin/sh\n#SBATCH -N 1\nSLURM_X=1; echo $SLURM_X"), "SLURM_X")
+    assert said(parse("type: task\ncommands: [echo $DSTACK_GPUS_NUM]"), "DSTACK_GPUS_NUM")

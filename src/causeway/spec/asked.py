@@ -80,6 +80,9 @@ def accelerator(value: object, where: str) -> AcceleratorRequest:
         )
     ((model_key, count),) = value.items()
     base = _written(str(model_key), where)
+    if count is None:
+        # `{H100:8}` without a space is YAML for a key that holds the colon.
+        return base
     return replace(base, count=whole(count, f"{where}.{model_key}", low=1, high=ACCELERATORS_MAX))
 
 

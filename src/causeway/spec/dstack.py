@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from causeway.model.errors import InvalidInput
 from causeway.spec.fields import Fields, unknown
-from causeway.spec.translated import Translated
+from causeway.spec.translated import Translated, unset
 from causeway.spec.units import decimal, shown
 
 _TYPES = {"task": "batch", "service": "service", "dev-environment": "interactive"}
@@ -23,7 +23,7 @@ _NOTED = (
     "privileged", "entrypoint", "shell", "single_branch", "tags", "home_dir", "startup_order",
     "stop_criteria", "reservation", "groups", "ide", "version", "init", "inactivity_duration",
     "registry_auth", "gateway", "strip_prefix", "auth", "https", "model", "nvcc", "docker",
-    "working_dir", "stop_signal", "profile",
+    "working_dir", "stop_signal", "profile", "dstack", "router",
 )  # fmt: skip
 _PLACES = {
     "$.num_nodes": "$.nodes",
@@ -62,6 +62,7 @@ def translate(tree: Mapping[str, object]) -> Translated:
     if kind == "dev-environment":
         out.setdefault("run", "")
     notes += [f"`{field}` is not honoured here." for field in _NOTED if f.has(field)]
+    notes += unset("DSTACK", out.get("run"))
     _envs(f, out, notes)
     _resources(f, out, notes)
     _terms(f, out, notes)

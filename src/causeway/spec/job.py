@@ -135,10 +135,17 @@ class Reader:
 
 def require_run(spec: JobSpec, where: str) -> None:
     """Refuse a job that would run nothing; asked last, so that a misspelt field is named first."""
-    if not spec.run.strip() and spec.kind is not JobKind.INTERACTIVE:
+    if spec.run.strip() or spec.kind is JobKind.INTERACTIVE:
+        return
+    if spec.image:
         raise InvalidInput(
-            "there is nothing to run", where=f"{where}.run", hint="add e.g. run: python train.py"
+            "there is nothing to run: an image's own entry point is not used",
+            where=f"{where}.run",
+            hint="write the command that the image should run",
         )
+    raise InvalidInput(
+        "there is nothing to run", where=f"{where}.run", hint="add e.g. run: python train.py"
+    )
 
 
 def _script(f: Fields, field: str, default: str) -> str:

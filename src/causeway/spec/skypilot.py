@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from causeway.model.errors import InvalidInput
 from causeway.spec.fields import Fields, kind_of, whole
-from causeway.spec.translated import Translated
+from causeway.spec.translated import Translated, unset
 from causeway.spec.units import decimal, shown
 
 _TOP_ONLY = (
@@ -35,14 +35,17 @@ _RESOURCES_NOTED = {
     "job_recovery": "lost islands are always recovered from the newest checkpoint",
 }
 _RESOURCES_ONLY = (
-    *_RESOURCES_NOTED, "use_spot", "any_of", "ordered", "image_id", "disk_size", "ports",
-    "max_hourly_cost", "priority",
+    *_RESOURCES_NOTED, "use_spot", "any_of", "ordered", "candidates", "image_id", "disk_size",
+    "ports", "max_hourly_cost", "priority",
 )  # fmt: skip
 _NATIVE_ONLY = (
     "kind", "inputs", "outputs", "env", "checkpoint", "on_disconnect", "retry", "time_limit",
     "expected_run", "priority", "deadline", "price_cap_per_device_h", "budget", "spot", "where",
     "data", "objective", "image", "isolation", "warm", "model", "array", "stages", "depends_on",
 )  # fmt: skip
+_ACCELERATOR = re.compile(
+    r"([A-Za-z][A-Za-z0-9 ._-]{0,60}?)(?:-([0-9]{1,4})GB)?(?::([0-9]{1,4}(?:\.[0-9]{1,4})?))?\Z"
+)
 _BARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\+?\Z")
 
 
@@ -66,10 +69,16 @@ def recognises(tree: Mapping[str, object]) -> bool:
     if any(field in resources for field in _RESOURCES_ONLY):
         return True
     return (
-        isinstance(resources.get("accelerators"), list)
+        _is_choice(resources.get("accelerators"))
         or str(resources.get("cpus", "")).endswith("+")
         or _is_bare(resources.get("memory"))
     )
+
+
+def _is_choice(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return len(value) > 1 and not {"model", "count", "memory"} & set(value)
+    return isinstance(value, list)
 
 
 def _is_bare(value: object) -> bool:
@@ -133,6 +142,7 @@ def _task(
         for field in _TOP_ONLY
         if f.has(field)
     ]
+    notes += unset("SKYPILOT", out.get("setup"), out.get("run"))
     _workdir(f, out, notes)
     _envs(f, out, notes)
     _mounts(f, out, notes)
@@ -265,39 +275,52 @@ def _rest(r: Fields, out: dict[str, object], notes: list[str], asked: Mapping[st
 def _accelerators(r: Fields, asked: dict[str, object], notes: list[str]) -> str:
     """Put one request into `asked`; return a `where` that keeps the choice of models."""
     value = r.take("accelerators")
-    listed = value if isinstance(value, list) else None
-    if listed is None and isinstance(value, Mapping) and len(value) > 1:
-        listed = [f"{k}:{v if v is not None else 1}" for k, v in value.items()]
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((model, count),) = value.items()
-        asked["accelerators"] = {"model": model, "count": 1 if count is None else count}
+    if isinstance(value, Mapping):
+        # `{H100:8, A100:8}` is YAML for two keys without values: SkyPilot's way to write a set.
+        listed = [str(k) if v is None else f"{k}:{v}" for k, v in value.items()]
+    else:
+        listed = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+    pairs = [_model_and_count(one, r.at("accelerators")) for one in listed]
+    if not pairs:
         return ""
-    if listed is None:
-        model, _, count = str(value).partition(":")
-        if isinstance(value, str) and (not count or count.isdigit()):
-            asked["accelerators"] = {"model": model, "count": int(count or 1)}
-        else:
-            asked["accelerators"] = value
+    if len(pairs) > 1 and len({count for _, _, count in pairs}) > 1:
+        notes.append(f"Of the accelerators listed only the first, {listed[0]!r}, is asked for.")
+        pairs = pairs[:1]
+    model, memory_gb, count = pairs[0]
+    if len(pairs) == 1:
+        asked["accelerators"] = {"model": model, "count": count}
+        if memory_gb:
+            asked["accelerators"] = {"model": model, "count": count, "memory": f"{memory_gb}GB"}
         return ""
-    if not listed:
-        return ""
-    pairs = [str(v).partition(":") for v in listed]
-    counts = {c or "1" for _, _, c in pairs}
-    first_count = pairs[0][2]
-    if len(counts) > 1 or not (first_count or "1").isdigit():
-        notes.append(
-            f"Of the accelerators listed only the first, {shown(listed[0])}, is asked for."
+    asked["accelerators"] = {"count": count}
+    plain = ", ".join(f'"{m}"' for m, gb, _ in pairs if not gb)
+    clauses = [f"accelerator.model in [{plain}]"] if plain else []
+    clauses += [
+        f'(accelerator.model == "{m}" and accelerator.memory_gib >= {gb})'
+        for m, gb, _ in pairs
+        if gb
+    ]
+    return " or ".join(clauses)
+
+
+def _model_and_count(written: str, where: str) -> tuple[str, int, int]:
+    """Split `A100-80GB:8` into model, memory in GB (0: any) and count."""
+    match = _ACCELERATOR.match(written.strip())
+    if match is None:
+        raise InvalidInput(
+            f"{shown(written)} is not an accelerator", where=where, hint="e.g. H100:8"
         )
-        asked["accelerators"] = listed[0]
-        return ""
-    asked["accelerators"] = {"count": int(first_count or 1)}
-    models = ", ".join(f'"{m}"' for m, _, _ in pairs)
-    return f"accelerator.model in [{models}]"
+    count = float(match[3] or 1)
+    if count != int(count) or count < 1:
+        raise InvalidInput(
+            f"{shown(written)} asks for a part of a device; whole devices only", where=where
+        )
+    return match[1], int(match[2] or 0), int(count)
 
 
 def _alternatives(r: Fields, tree: dict[str, object], notes: list[str]) -> None:
     """Fold `any_of` or `ordered` into the tree."""
-    for field in ("any_of", "ordered"):
+    for field in ("any_of", "ordered", "candidates"):
         choices = tree.pop(field, None)
         if choices is None:
             continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from causeway.model.errors import InvalidInput
 from causeway.spec.fields import unknown
-from causeway.spec.translated import Translated
+from causeway.spec.translated import Translated, unset
 from causeway.spec.units import shown
 
 _SHORT = {
@@ -277,6 +277,7 @@ def _say(script: _Script, text: str, nodes: int) -> None:
             script.notes.append(f"--{option} is not honoured: {_NOTED[option]}.")
         elif option in _SILENT:
             script.notes.append(f"--{option} is not honoured.")
+    script.notes += unset("SLURM", text)
     if nodes > 1:
         script.notes.append(
             f"The script runs on each of the {nodes} nodes (Slurm runs it on the first only)."
