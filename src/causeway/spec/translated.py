@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-
 PROVIDED = frozenset(
     {
         "SKYPILOT_NODE_RANK",
