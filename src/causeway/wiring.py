@@ -41,6 +41,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
     from causeway.adapters.logs import FolderLogs
     from causeway.adapters.store import open_store
     from causeway.adapters.world import SystemChance, SystemClock
+    from causeway.twin.forecasting import Forecaster
 
     state.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
@@ -60,6 +61,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
         settings=settings,
         seal=sealer.encrypt,
         unseal=sealer.decrypt,
+        forecast=Forecaster(),
     )
 
 

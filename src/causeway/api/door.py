@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -27,8 +27,6 @@ COOKIE = "causeway_token"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door(Parts):
     """The control plane as its HTTP doors see it."""
-
-    forecast: Callable[..., Any] | None = None
 
     async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
         """Return who is asking, by bearer token or by the page's cookie, with at least the role."""

@@ -17,7 +17,7 @@ from causeway.api.views import JobView, job_view
 from causeway.control import rounds, submit
 from causeway.control.state import State, Tx
 from causeway.discover import compile_filter
-from causeway.model.errors import InvalidInput, NotFound
+from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
 from causeway.model.fleet import Snapshot
 from causeway.model.jobs import TERMINAL, Submission
@@ -280,8 +280,6 @@ async def forecast(door: Door, request: Request) -> Response:
     """Say when a waiting job would start and end, by running the scheduler forward."""
     caller = await door.caller(request)
     job = await door.job(caller, request.path_params["job"])
-    if door.forecast is None:
-        raise NotFound("this control plane has no forecast", hint="causeway explain JOB")
     picture = await door.service.read(lambda state: picture_of(door, state))
     return json_response(await door.forecast(picture, job.id))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.settings import Settings
+from causeway.model.fleet import Snapshot
 from causeway.ports import Clock
 from causeway.ports.artifacts import ChunkStore
 from causeway.ports.logs import Logs
@@ -28,3 +29,5 @@ class Parts:
     seal: Callable[[bytes], bytes]
     """Encrypts a secret for the store."""
     unseal: Callable[[bytes], bytes]
+    forecast: Callable[[Snapshot, str], Awaitable[object]]
+    """When a waiting job would start and end; the answer is a value that encodes as JSON."""
