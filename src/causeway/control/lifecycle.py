@@ -220,22 +220,37 @@ def cancel(tx: Tx, job: Job, by: str) -> Job:
     if job.state in TERMINAL:
         return job
     if job.spec.kind is JobKind.GROUP:
-        for member in list(tx.state.jobs.values()):
-            if member.group == job.id:
-                cancel(tx, tx.job(member.id) or member, by)
-        return tx.job(job.id) or job
+        return _cancel_group(tx, job, by)
     if job.state in HOLDS_LEASE:
         return request_stop(tx, job, StopIntent.CANCEL, f"cancelled by {by}")
     return _cancelled(tx, job)
 
 
+def _cancel_group(tx: Tx, group: Job, by: str) -> Job:
+    """Cancel every member. Those that wait for others end first, all of them before any is told:
+    otherwise the end of one would fail the next, which nobody asked for."""
+    members = [job for job in tx.state.jobs.values() if job.group == group.id]
+    waiting = [job for job in members if job.state is JobState.PENDING]
+    ended = [_end_cancelled(tx, job) for job in waiting]
+    for job in ended:
+        after_terminal(tx, job)
+    for job in members:
+        if job.state is not JobState.PENDING:
+            cancel(tx, tx.job(job.id) or job, by)
+    return tx.job(group.id) or group
+
+
 def _cancelled(tx: Tx, job: Job) -> Job:
+    done = _end_cancelled(tx, job)
+    after_terminal(tx, done)
+    return done
+
+
+def _end_cancelled(tx: Tx, job: Job) -> Job:
     done = replace(
         job, state=moved(job, Move.CANCEL), ended_ms=tx.now_ms, stop_intent=None, reasons=()
     )
-    tx.put_job(done, "job.cancelled")
-    after_terminal(tx, done)
-    return done
+    return tx.put_job(done, "job.cancelled")
 
 
 def give_up(tx: Tx, job: Job, reasons: Sequence[Reason]) -> Job:

@@ -105,7 +105,7 @@ class Plane:
         after: list[Callable[[State], None]] = []
         now_ms = self.clock.now_ms()
         for command in commands:
-            tx = Tx(self.state, now_ms, self.store.artifact)
+            tx = Tx(self.state, now_ms, self.store.artifact, self.store.job)
             try:
                 value = command(tx)
             except Exception as error:

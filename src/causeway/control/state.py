@@ -22,6 +22,9 @@ from causeway.model.resources import Capacity
 from causeway.model.usage import UsageTick
 from causeway.ports.store import Batch, Image, ProgressRow
 
+RECENT_KEYS_MAX = 100_000
+"""Far more keys than are used between a door's look-up and its command."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -64,6 +67,9 @@ class State:
     touched: set[str] = field(default_factory=set)
     """Islands whose counter grew since the service last looked."""
     finished_kept: int = 2_000
+    recent_keys: OrderedDict[tuple[str, str], tuple[str, str]] = field(default_factory=OrderedDict)
+    """Idempotency keys used since this state was loaded, newest last. A door looks a key up before
+    its command runs; between the two another request may have used the same key."""
 
     @classmethod
     def of(cls, image: Image, *, finished_kept: int = 2_000) -> State:
@@ -94,6 +100,9 @@ class State:
             self.dirty = True
         self.tenants.update(tx.tenants)
         self.tokens.update(tx.tokens)
+        self.recent_keys.update(tx.keys)
+        while len(self.recent_keys) > RECENT_KEYS_MAX:
+            self.recent_keys.popitem(last=False)
         for key, value in tx.secrets.items():
             if value is None:
                 self.secrets.pop(key, None)
@@ -162,6 +171,8 @@ class Tx:
     now_ms: int
     stored_artifact: Callable[[str, str], Artifact | None]
     """Looks up (tenant, id) among the artefacts that are durable already."""
+    stored_job: Callable[[str], Job | None]
+    """Looks up a job that ended so long ago that it is no longer in memory."""
     jobs: dict[str, Job] = field(default_factory=dict)
     islands: dict[str, Island] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)

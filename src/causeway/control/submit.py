@@ -45,7 +45,8 @@ def submit(
     if caller.role is AccessRole.VIEWER:
         raise Refused("a viewer may not submit jobs", hint="ask for a token with role member")
     digest = hashlib.sha256(_encode(submission)).hexdigest() if key else ""
-    known = known_key or tx.keys.get((caller.tenant, key))
+    recent = tx.keys.get((caller.tenant, key)) or tx.state.recent_keys.get((caller.tenant, key))
+    known = recent or known_key
     if known is not None:
         if known[0] != digest:
             raise Conflict(f"idempotency key {key!r} was used with another body before")
@@ -118,7 +119,7 @@ def _open_needs(
         if needed in inside:
             left.append(needed)
             continue
-        job = tx.job(needed)
+        job = tx.job(needed) or tx.stored_job(needed)
         if job is None or job.tenant != caller.tenant:
             raise NotFound(f"there is no job {needed} to depend on", where="$.depends_on")
         if job.state in (JobState.FAILED, JobState.CANCELLED):
