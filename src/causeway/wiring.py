@@ -3,8 +3,13 @@
 <state>/causeway.sqlite3   the store, unless a PostgreSQL URL is given
 <state>/content/           chunks and manifests of artefacts
 <state>/logs/              logs of attempts
+<state>/archive/           old events, ticks and progress that left the store
 <state>/secret.key         key that seals projects' secrets (0600)
 <state>/operator.token     the first operator's token (0600)
+
+Several control planes of one PostgreSQL store share the state folder too (on one machine, or a
+network file system): only the one that leads answers requests, so only it reads and writes there,
+and the two secret files are made once, by whichever process comes first.
 """
 
 from __future__ import annotations
@@ -17,11 +22,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from causeway import law
+from causeway.control import settings as numbers
 from causeway.control import tenancy
 from causeway.control.parts import Parts
 from causeway.control.plane import Plane
 from causeway.control.service import Service
-from causeway.control.settings import Settings
 from causeway.control.state import Tx
 from causeway.discover import Filter, compile_filter
 from causeway.model.errors import InvalidInput
@@ -29,6 +34,7 @@ from causeway.model.fleet import PoolView, WaitingJob
 from causeway.model.islands import Profile
 from causeway.model.reasons import Reason
 from causeway.model.resources import Capacity
+from causeway.ports.store import Store
 
 DEFAULT_TENANT = "default"
 
@@ -45,8 +51,8 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
 
     state.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
-    settings = Settings()
-    store = open_store(store_url or f"sqlite:///{state / 'causeway.sqlite3'}")
+    settings = numbers.from_environment(os.environ)
+    store = _armed(open_store(store_url or f"sqlite:///{state / 'causeway.sqlite3'}"))
     plane = Plane(
         store, clock, SystemChance(), settings=settings, verdicts=verdicts, matches=matches
     )
@@ -65,6 +71,16 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
     )
 
 
+def _armed(store: Store) -> Store:
+    """Put a crash point around the store when a crash test asks for one."""
+    point = os.environ.get("CAUSEWAY_CRASH_AT")
+    if not point:
+        return store
+    from causeway.adapters.store.crashing import CrashingStore, CrashPoint
+
+    return CrashingStore(store, CrashPoint.parse(point))
+
+
 def _operator(state: Path) -> Callable[[Tx], None]:
     """Return the command that makes sure of the first operator's token."""
     import secrets
@@ -76,15 +92,25 @@ def _operator(state: Path) -> Callable[[Tx], None]:
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
-    """Return a secret file's text; make it, readable by its owner alone, when it is not there."""
+    """Return a secret file's text; make it, readable by its owner alone, when it is not there.
+
+    It gets its name by a hard link, which fails where the name exists: of two control planes that
+    start at once, both then read the one that was first.
+    """
     if not path.exists():
-        fresh = path.with_name(path.name + ".new")
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(make() + "\n")
             file.flush()
             os.fsync(file.fileno())
-        fresh.rename(path)
+        try:
+            path.hardlink_to(fresh)
+        except FileExistsError:
+            # Another process was first; its secret is the one that counts.
+            pass
+        finally:
+            fresh.unlink()
     return path.read_text().strip()
 
 
