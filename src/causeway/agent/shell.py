@@ -160,9 +160,12 @@ class Agent:
                     for loop in (self._hold, self._tell_news, self._drive, self._watch, self._probe)
                 ]
                 await leaving
-                await self._leave()
+                await self._wind_down()
+                # A sync after the goodbye would make the island live again.
                 for task in loops:
                     task.cancel()
+                await asyncio.wait(loops)
+                await self._say_goodbye()
                 self.hands.give_up()
         finally:
             self.centre.close()
@@ -295,8 +298,10 @@ class Agent:
             next_ms = self.core.next_ms()
             if next_ms is not None:
                 wait_s = min(wait_s, max(0, next_ms - clock.monotonic_ms()) / 1000)
+            # Not `wait_for`: in Python 3.11 it can swallow a cancellation that comes with the poke.
             try:
-                await asyncio.wait_for(self._poke.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._poke.wait()
             except TimeoutError:
                 pass
 
@@ -316,8 +321,8 @@ class Agent:
             await asyncio.sleep(PROBE_S)
             self.core.on_inventory(await self._in_thread(self.setup.engine.probe))
 
-    async def _leave(self) -> None:
-        """End what runs, with time to save; say goodbye once everything is told or time is up."""
+    async def _wind_down(self) -> None:
+        """End what runs, with time to save, until everything is told or time is up."""
         log.info("leaving")
         self.hands.do(self.core.leave(grace_ms=LEAVE_GRACE_MS))
         self._after()
@@ -325,6 +330,8 @@ class Agent:
             if not self.core.attempts:
                 break
             await asyncio.sleep(LEAVE_LOOK_S)
+
+    async def _say_goodbye(self) -> None:
         try:
             await self.line.exchange(leaving=True)
         except CausewayError as error:
