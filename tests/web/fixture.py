@@ -50,6 +50,11 @@ def urn(kind: str, local: str) -> str:
     return f"urn:cpi:demo.causeway:{kind}:{local}"
 
 
+def job_id(local: str) -> str:
+    """As long as real ones are, since that is what pages must hold."""
+    return urn("job", local.ljust(26, "0"))
+
+
 def island(name: str, **changes: object) -> Island:
     profile = Profile(
         name=name,
@@ -292,7 +297,7 @@ def train_job() -> Job:
 def small(local: str, name: str, state: JobState, **changes: object) -> Job:
     spec = JobSpec(name=name, run="true", resources=Resources(cpu_milli=4000))
     job = Job(
-        id=urn("job", local),
+        id=job_id(local),
         tenant="acme",
         spec=spec,
         state=state,
@@ -367,7 +372,7 @@ def transactions() -> list[Transaction]:
         (
             (TRAIN, "bora-power", 910),
             (TRAIN, "alba-power", 1200),
-            (urn("job", "01k99"), "cove-power", 1302),
+            (job_id("01k99"), "cove-power", 1302),
         )
     ):
         fee = micros // 10

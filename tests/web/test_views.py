@@ -217,6 +217,22 @@ def test_the_specification_leaves_defaults_out_and_keeps_scripts_readable(
     assert yaml.safe_load(spec_yaml(JobSpec(name="x", run="true"))) == {"name": "x", "run": "true"}
 
 
+def test_an_event_prints_its_data_with_units_and_short_digests(world: ModuleType) -> None:
+    data = {
+        "message": "It was lost.",
+        "silent_ms": 4705,
+        "not_before_ms": world.NOW_MS,
+        "bytes": 2048,
+        "warm": False,
+        "exit_code": None,
+        "artifact": "sha256:" + "ab" * 32,
+        "island": world.ALBA.id,
+    }
+    text = event_line(replace(world.events()[0], data=data)).text
+    assert text.startswith("It was lost. · silent 4.71 s · not before 2026-")
+    assert text.endswith("bytes 2 KiB · not warm · artifact sha256:abababab… · island alba")
+
+
 def test_a_long_event_says_that_it_was_cut(world: ModuleType) -> None:
     event = replace(world.events()[0], data={"message": "x" * 1000})
     assert "…" in event_line(event).text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from causeway.draw import figures
 from causeway.draw.looks import SEVERITIES, Look, job_look
 from causeway.model.events import Event
 from causeway.model.islands import Island
@@ -13,8 +15,11 @@ from causeway.model.jobs import ATTEMPT_OPEN, HOLDS_LEASE, TERMINAL, Attempt, Jo
 from causeway.model.reasons import Reason
 from causeway.model.usage import EnergyQuality
 
-_TEXT_CHARS_MAX = 240
+_TEXT_CHARS_MAX = 320
 _MJ_PER_KWH = 3_600_000_000
+_INSTANT_MS_MIN = 10**12
+"""Larger numbers of milliseconds are instants (2001 and later), smaller ones are spans."""
+_DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 QUALITY_WORDS: dict[EnergyQuality, str] = {
     EnergyQuality.METER: "metered",
@@ -149,7 +154,7 @@ def headline(job: Job, now_ms: int) -> str:
         return f"Done on {where}." if where else "Done."
     if job.state is JobState.FAILED:
         said = last.message if last else ""
-        return said or (job.reasons[0].message if job.reasons else "Failed.")
+        return job.reasons[0].message if job.reasons else said or "Failed."
     if job.state is JobState.RUNNING and last:
         step = f", step {last.last_step}" if last.last_step >= 0 else ""
         return f"Running on {where}{step}."
@@ -213,10 +218,10 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
     """
     data = dict(event.data)
     said = data.pop("message", "")
-    facts = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in data.items())
-    text = f"{said} {facts}".strip() if said else facts
+    facts = " · ".join(_fact(key, value) for key, value in data.items() if value not in (None, ""))
+    text = " · ".join(part for part in (str(said), facts) if part)
     if len(text) > _TEXT_CHARS_MAX:
-        text = text[:_TEXT_CHARS_MAX] + " … (whole in the JSON of the job's events)"
+        text = text[:_TEXT_CHARS_MAX] + " … (cut here; whole in the events API)"
     is_job = ":job:" in event.subject
     is_island = ":island:" in event.subject
     href = job_href(event.subject) if is_job else island_href(event.subject) if is_island else ""
@@ -231,6 +236,17 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
     )
 
 
-def _plain(value: object) -> str:
+def _fact(key: str, value: object) -> str:
+    """Print one datum with its unit; digests are cut to what tells them apart."""
+    words = key.removesuffix("_ms").replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"not {words}"
+    if isinstance(value, int) and key.endswith("_ms"):
+        late = value >= _INSTANT_MS_MIN
+        return f"{words} {figures.instant(value) if late else figures.span(max(value, 0))}"
+    if isinstance(value, int) and key.endswith("bytes"):
+        return f"{words} {figures.size(value)}"
     text = str(value)
-    return short(text) if text.startswith("urn:cpi:") else text
+    if text.startswith("urn:cpi:"):
+        return f"{words} {short(text)}"
+    return f"{words} {_DIGEST.sub(lambda found: found[0][:8] + '…', text)}"
