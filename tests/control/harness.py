@@ -1,7 +1,7 @@
 """A control plane whose clock is moved by hand, and islands that are played by values.
 
-Nothing here sleeps, listens or starts a process: `Centre.run` is the plane's own `run`, and a played
-island says exactly what a test tells it to say.
+Nothing here sleeps, listens or starts a process: `Centre.run` is the plane's own `run`, and a
+played island says exactly what a test tells it to say.
 """
 
 from __future__ import annotations

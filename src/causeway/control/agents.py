@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from causeway.control import booking, lifecycle
+from causeway.control import booking, claims, lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
 from causeway.model.errors import Conflict, InvalidInput, Unauthenticated
@@ -175,11 +175,14 @@ class Synced:
 
 def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> Synced:
     """Take in one sync. Raises `Conflict` for one that was overtaken by a later one."""
+    claims.check(request)
     island = tx.island(session.island)
     if session.number != island.session:
         raise Unauthenticated("a newer session of this island exists")
     if request.seq <= session.seq:
         raise Conflict(f"sync {request.seq} was overtaken by {session.seq}")
+    before = session.seq
+    tx.undo.append(lambda: setattr(session, "seq", before))
     session.seq = request.seq
     heard(tx.state, island.id, now_ms=tx.now_ms, lease_ms=settings.lease_ms)
     island = tx.island(island.id)

@@ -23,12 +23,14 @@ def book(
 ) -> Attempt:
     """Accept every tick that is next in order. A tick that cannot be true is refused with an
     event and booked as an empty interval, so that the attempt can still be closed."""
-    for tick in ticks:
+    for reported in ticks:
         usage = attempt.usage
-        if tick.seq < usage.ticks:
+        if reported.seq < usage.ticks:
             continue
-        if tick.seq > usage.ticks:
+        if reported.seq > usage.ticks:
             break
+        # Whose tick it is follows from the attempt that reports it, never from what it says.
+        tick = replace(reported, job=job.id, fence=attempt.fence)
         bounded = _bounded(tx, job, attempt, tick, slack_ms)
         capped = attempt.capped or bounded.end_ms - bounded.start_ms < tick.end_ms - tick.start_ms
         try:

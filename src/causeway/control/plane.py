@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from causeway.control import rounds
 from causeway.control.settings import Settings
 from causeway.control.state import State, Tx, merge
-from causeway.model.errors import CausewayError, Unavailable
+from causeway.model.errors import CausewayError, InvalidInput, Unavailable
 from causeway.model.fleet import Plan
 from causeway.ports import Chance, Clock
 from causeway.ports.store import Batch, Store
@@ -103,12 +103,15 @@ class Plane:
         next_event = self.state.next_event
         outcomes: list[Outcome[Any]] = []
         after: list[Callable[[State], None]] = []
+        undo: list[Callable[[], None]] = []
         now_ms = self.clock.now_ms()
         for command in commands:
             tx = Tx(self.state, now_ms, self.store.artifact, self.store.job)
             try:
                 value = command(tx)
             except Exception as error:
+                for take_back in reversed(tx.undo):
+                    take_back()
                 # Its overlay is dropped whole, so even a defect in one command hurts nobody else;
                 # the door reports anything that is not a `CausewayError` as a defect.
                 outcomes.append(Outcome(None, error))
@@ -117,7 +120,15 @@ class Plane:
             next_event = merge(batch, tx, next_event)
             self.state.absorb(tx)
             after.extend(tx.after)
+            undo.extend(tx.undo)
         failure = self._commit(batch, next_event)
+        if failure is not None:
+            for take_back in reversed(undo):
+                take_back()
+        if isinstance(failure, InvalidInput) and len(commands) > 1:
+            # Nothing was written, for something in the batch can never be. Each command on its own
+            # shows whose it was, and nobody else pays for it.
+            return [outcome for command in commands for outcome in self.run([command])]
         if failure is not None:
             return [o if o.error else Outcome(None, failure) for o in outcomes]
         for act in after:
@@ -177,6 +188,9 @@ class Plane:
         assert self.epoch is not None
         try:
             self.store.commit(self.epoch, batch)
+        except InvalidInput as error:
+            self._recover()
+            return error
         except CausewayError as error:
             self._recover()
             return Unavailable(
@@ -197,10 +211,14 @@ class Plane:
 
     def lead_again(self) -> None:
         """Load the state under a new epoch, keeping the agents' sessions, which are memory only."""
-        sessions, of = self.state.sessions, self.state.session_of
+        old = self.state
         if self.lead():
-            self.state.sessions = sessions
-            self.state.session_of = of
+            self.state.sessions = old.sessions
+            self.state.session_of = old.session_of
+            # An agent may know a version from before; what it is told next must differ from it.
+            for island in self.state.islands:
+                self.state.news[island] = old.news.get(island, 0) + 1
+                self.state.touched.add(island)
 
     def _load(self) -> None:
         image = self.store.load()

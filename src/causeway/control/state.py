@@ -186,6 +186,9 @@ class Tx:
     keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     after: list[Callable[[State], None]] = field(default_factory=list)
     """Changes of memory alone, made once the transaction is durable."""
+    undo: list[Callable[[], None]] = field(default_factory=list)
+    """Takes back changes of memory that outlives the state (sessions), should the command have to
+    run again."""
 
     def job(self, job_id: str) -> Job | None:
         """Return a job as this command sees it, or None when it is not in memory."""

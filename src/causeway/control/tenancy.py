@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
+from urllib.parse import urlsplit
 
 from causeway.control.state import State, Tx
 from causeway.model.errors import InvalidInput, NotFound, Refused, Unauthenticated
 from causeway.model.identifiers import is_slug, ulid
 from causeway.model.parties import AccessRole, AccessToken, Caller, Tenant
 
+JOIN_PREFIX = "cwj"
+JOIN_USES_MAX = 10_000
+WEBHOOK_CHARS_MAX = 2_000
+WEBHOOK_SECRET_CHARS_MIN = 16
+DEVICES_MAX = 10**9
+MICROS_MAX = 10**17
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,119}\Z")
 _RANK = {role: rank for rank, role in enumerate(AccessRole)}
 
 
@@ -26,6 +36,8 @@ class NewToken:
 def caller_of(state: State, secret: str, now_ms: int) -> Caller:
     """Return who a bearer token stands for, or raise `Unauthenticated`."""
     parts = secret.split("_", 2)
+    if parts[0] == JOIN_PREFIX:
+        raise Unauthenticated("a join token only lets an island join", hint="causeway join URL")
     token = state.tokens.get(parts[1]) if len(parts) == 3 and parts[0] == "cw" else None
     digest = hashlib.sha256(secret.encode()).hexdigest()
     if token is None or not hmac.compare_digest(token.secret_sha256, digest):
@@ -34,8 +46,6 @@ def caller_of(state: State, secret: str, now_ms: int) -> Caller:
         raise Unauthenticated("the token was revoked", hint="causeway tokens create")
     if token.expires_ms and token.expires_ms <= now_ms:
         raise Unauthenticated("the token has expired", hint="causeway tokens create")
-    if token.join_uses or token.label == "join":
-        raise Unauthenticated("a join token only lets an island join", hint="causeway join URL")
     return Caller(token=token.id, tenant=token.tenant, role=token.role)
 
 
@@ -60,11 +70,18 @@ def create_token(
 ) -> NewToken:
     """Make a token for a tenant (made if new), or a join token when `join_uses` is above 0."""
     if not is_slug(tenant):
-        raise InvalidInput(f"project name {tenant!r} must be 1-80 of a-z, 0-9, '.', '_', '-'")
+        raise InvalidInput(
+            f"project name {tenant[:90]!r} must be 1-80 of a-z, 0-9, '.', '_', '-'",
+            where="$.tenant",
+        )
+    if not 0 <= join_uses <= JOIN_USES_MAX:
+        raise InvalidInput(
+            f"join_uses is 0 to {JOIN_USES_MAX:,}", where="$.join_uses", hint="0: not a join token"
+        )
     if tenant not in tx.state.tenants and tenant not in tx.tenants:
         tx.tenants[tenant] = Tenant(name=tenant)
     token_id = ulid(tx.now_ms, entropy())
-    prefix = "cwj" if join_uses else "cw"
+    prefix = JOIN_PREFIX if join_uses else "cw"
     secret = f"{prefix}_{token_id}_{entropy():020x}{entropy():020x}"
     tx.tokens[token_id] = AccessToken(
         id=token_id,
@@ -114,16 +131,61 @@ def set_tenant(tx: Tx, caller: Caller, tenant: Tenant) -> Tenant:
     need(caller, AccessRole.OPERATOR)
     known = tx.state.tenants.get(tenant.name)
     merged = replace(tenant, spent_micros=known.spent_micros if known else 0)
+    if known is not None and not tenant.webhook_secret and tenant.webhook_url == known.webhook_url:
+        # The secret is never shown, so who changes the rest cannot send it again.
+        merged = replace(merged, webhook_secret=known.webhook_secret)
+    _check_tenant(merged)
     tx.tenants[tenant.name] = merged
     tx.fact("tenant.changed", tenant.name, tenant=tenant.name, by=caller.token)
     return merged
 
 
+def _check_tenant(tenant: Tenant) -> None:
+    """Raise `InvalidInput` for what would break fair share, budgets or webhooks."""
+    if not is_slug(tenant.name):
+        raise InvalidInput("a project's name is 1-80 of a-z, 0-9, '.', '_', '-'", where="$.name")
+    if not (isfinite(tenant.weight) and 0.001 <= tenant.weight <= 1_000_000):
+        raise InvalidInput("weight is 0.001 to 1,000,000", where="$.weight")
+    for name, most in (
+        ("quota_devices", DEVICES_MAX),
+        ("borrow_devices", DEVICES_MAX),
+        ("budget_micros", MICROS_MAX),
+    ):
+        value = getattr(tenant, name)
+        if value is not None and not 0 <= value <= most:
+            raise InvalidInput(f"{name} is 0 to {most:,}, or null for no limit", where=f"$.{name}")
+    if not tenant.webhook_url:
+        return
+    check_webhook_url(tenant.webhook_url)
+    if not WEBHOOK_SECRET_CHARS_MIN <= len(tenant.webhook_secret) <= 1_000:
+        raise InvalidInput(
+            f"webhook_secret has {WEBHOOK_SECRET_CHARS_MIN} to 1000 characters",
+            where="$.webhook_secret",
+            hint="it signs each call, so that the receiver can tell who made it",
+        )
+
+
+def check_webhook_url(url: str) -> None:
+    """Raise `InvalidInput` unless events could be sent there at all."""
+    plain = url.isascii() and url.isprintable() and " " not in url
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not plain or not sound or len(url) > WEBHOOK_CHARS_MAX or "@" in parts.netloc:
+        raise InvalidInput(
+            "webhook_url is an https address without a user name in it",
+            where="$.webhook_url",
+            hint="https://example.org/causeway",
+        )
+
+
 def set_secret(tx: Tx, caller: Caller, name: str, sealed: bytes | None) -> None:
     """Keep a sealed secret of the caller's project, or remove it."""
     need(caller, AccessRole.MEMBER)
-    if not name.isidentifier() or len(name) > 120:
-        raise InvalidInput(f"secret name {name!r} must be a variable name", where="$.name")
+    if not _SECRET_NAME.match(name):
+        raise InvalidInput(f"secret name {name[:130]!r} must be a variable name", where="$.name")
     tx.secrets[(caller.tenant, name)] = sealed
     kind = "secret.set" if sealed is not None else "secret.removed"
     tx.fact(kind, name, tenant=caller.tenant, by=caller.token)
