@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SEEDS ?= 500
 
-.PHONY: demo demo-check test engines lint simulate bench docs clean
+.PHONY: demo demo-stop demo-check test engines lint simulate bench docs clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
+
+demo-stop: $(STAMP)  ## end what `make demo` left up
+	$(BIN)/python -m causeway.demo --stop
 
 demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check

@@ -84,6 +84,7 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
             public_key=request.public_key,
             joined_ms=tx.now_ms,
             heard_ms=tx.now_ms,
+            lease_until_ms=tx.now_ms + settings.lease_ms,
         )
         tx.put_island(island, "island.joined", name=name, provider=request.profile.provider)
     elif known.profile != request.profile:
@@ -280,6 +281,9 @@ def _described(attempt: Attempt, report: AttemptReport) -> Attempt:
 
 def _progress(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Attempt:
     for point in report.progress:
+        if point.step <= attempt.last_step:
+            # Sent again after a lost answer, or repeated after a restart in place.
+            continue
         tx.progress.append(
             ProgressRow(
                 job=job.id,

@@ -8,7 +8,7 @@ it. The order of the legal moves is `model.jobs.MOVES`; what a failure leads to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from causeway.control import booking
 from causeway.control.state import Tx
@@ -28,6 +28,9 @@ from causeway.model.jobs import (
 )
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.recover import after_end
+
+CANDIDATES_KEPT = 12
+"""Rows of the placement table that are kept with the event."""
 
 
 def with_attempt(job: Job, attempt: Attempt) -> Job:
@@ -75,7 +78,18 @@ def place(tx: Tx, job: Job, decision: Place, pool: PoolView) -> Job:
         resume_step=attempt.resumed_step,
         waited_ms=tx.now_ms - job.queued_ms,
         reason=decision.reasons[0].message if decision.reasons else "",
+        candidates=_table(decision),
     )
+
+
+def _table(decision: Place) -> list[dict[str, object]]:
+    """Return the placement table as plain data, so that it can still be read when the job runs."""
+    rows = []
+    for row in decision.candidates[:CANDIDATES_KEPT]:
+        plain = asdict(row)
+        plain["reasons"] = [asdict(reason) for reason in row.reasons[:3]]
+        rows.append(plain)
+    return rows
 
 
 def succeed(tx: Tx, job: Job, attempt: Attempt, outputs: dict[str, str]) -> Job:

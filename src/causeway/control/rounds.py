@@ -38,8 +38,10 @@ def expire(tx: Tx, settings: Settings) -> None:
 
 def _lost(tx: Tx, island: Island, silent_ms: int) -> None:
     held = tx.held_on(island.id)
+    # An island that was never live has not been lost; its agent has only not come yet.
+    losses = island.losses + (island.inventory is not None)
     tx.put_island(
-        replace(island, state=IslandState.LOST, losses=island.losses + 1),
+        replace(island, state=IslandState.LOST, losses=losses),
         "island.lost",
         silent_ms=silent_ms,
         attempts=len(held),

@@ -65,7 +65,8 @@ class Service:
         event = asyncio.Event()
         self._wakers.setdefault(island, set()).add(event)
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
         except TimeoutError:
             pass
         finally:

@@ -1,4 +1,8 @@
-"""`python -m causeway.demo [--check]`: run the demonstration."""
+"""`python -m causeway.demo [--check | --stop]`: run the demonstration.
+
+Without an option everything stays up at the end, and the last line is the dashboard's address;
+`--stop` ends what an earlier run left up.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +13,52 @@ import time
 from pathlib import Path
 
 from causeway.demo.story import Story, tell
-from causeway.demo.world import World, free_port
+from causeway.demo.world import World, free_port, leave_up, stop_left
 
 
 def main() -> int:
     """Run it; exit 0 only if every claim was true."""
     options = argparse.ArgumentParser(prog="causeway.demo", description=__doc__)
     options.add_argument("--check", action="store_true", help="stop everything at the end")
+    options.add_argument("--stop", action="store_true", help="end what an earlier run left up")
     options.add_argument("--steps", type=int, default=300, help="training steps")
-    options.add_argument("--port", type=int, default=0, help="0 takes 7800, or a free one")
+    options.add_argument("--port", type=int, default=0, help="0 takes a free one")
     options.add_argument("--folder", type=Path, default=Path("demo-state"))
     chosen = options.parse_args()
     folder: Path = chosen.folder.resolve()
+    stopped = stop_left(folder)
+    if chosen.stop:
+        print(f"{stopped} processes of the demonstration ended.")
+        return 0
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    world = World(folder=folder, port=chosen.port or free_port())
+    return _run(World(folder=folder, port=chosen.port or free_port()), chosen)
+
+
+def _run(world: World, chosen: argparse.Namespace) -> int:
     story = Story(world, lambda line: print(line, flush=True), steps=chosen.steps)
-    print(
-        "Causeway demonstration. Prices, jurisdictions and grids are simulated; the rest is real."
-    )
+    print("Causeway demonstration.")
+    print("Prices, jurisdictions and grids are simulated; the rest is real.")
     began = time.monotonic()
+    stays = False
     try:
         tell(story)
-        good = all(holds for _, holds, _ in story.checks)
-        count = len(story.checks)
-        print(
-            f"\n{sum(h for _, h, _ in story.checks)} of {count} claims were true,"
-            f" in {time.monotonic() - began:.0f} s."
-        )
-        if not chosen.check and good:
-            _leave_up(world)
+        true = sum(holds for _, holds, _ in story.checks)
+        took_s = time.monotonic() - began
+        print(f"\n{true} of {len(story.checks)} claims were true, in {took_s:.0f} s.")
+        good = true == len(story.checks)
+        stays = good and not chosen.check
+        if stays:
+            leave_up(world)
+            print(f"\nEverything stays up until: {sys.executable} -m causeway.demo --stop")
+            print("Dashboard (the address fills in the operator's token, press Log in):")
+            print(f"{world.url}/login#{world.token}", flush=True)
         return 0 if good else 1
     except KeyboardInterrupt:
         return 130
     finally:
-        world.stop()
-
-
-def _leave_up(world: World) -> None:
-    """Keep everything running until Ctrl-C; the address is the last line."""
-    print(f"\nTo log in, paste this token: {world.token}")
-    print(f"The dashboard is up (Ctrl-C ends it): {world.url}/", flush=True)
-    while True:
-        time.sleep(3600)
+        if not stays:
+            world.stop()
 
 
 if __name__ == "__main__":

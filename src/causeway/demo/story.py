@@ -43,7 +43,7 @@ class Story:
 
 def tell(story: Story) -> None:
     """Tell the whole story; an error ends it and is one more claim that did not hold."""
-    chapters = (islands_join, submit, kill, resume, model, bill)
+    chapters = (islands_join, submit, kill, resume, come_back, model, bill)
     try:
         for number, chapter in enumerate(chapters, 1):
             title = (chapter.__doc__ or "").partition("\n")[0].rstrip(".")
@@ -196,6 +196,23 @@ def resume(story: Story) -> None:
         "the loss fell, over both attempts",
         len(fences) > 1 and final < first,
         f"{first:.2f} → {final:.2f}",
+    )
+
+
+def come_back(story: Story) -> None:
+    """The dead island is switched on again and keeps its identity."""
+    world = story.world
+    story.world.start_island(story.first_island)
+
+    def live() -> Any:
+        found = world.call("GET", f"/v1/islands/{story.first_island}")
+        return found if found["state"] == "live" else None
+
+    found = world.until(f"{story.first_island} is live again", 30, live)
+    story.true(
+        f"{story.first_island} is back under its name, with its loss on record",
+        found["losses"] == 1,
+        f"session {found['session']}",
     )
 
 

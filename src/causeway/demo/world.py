@@ -29,6 +29,39 @@ def free_port() -> int:
         return port
 
 
+def leave_up(world: World) -> None:
+    """Write down what stays up, so that a later run, or `--stop`, can end it."""
+    lines = [
+        f"{process.pid} {psutil.Process(process.pid).create_time()}"
+        for process in world.processes.values()
+        if process.poll() is None
+    ]
+    (world.folder / "left-up").write_text("\n".join(lines) + "\n")
+
+
+def stop_left(folder: Path) -> int:
+    """End what an earlier run left up; return how many processes that were. A process id that
+    belongs to another program by now is left alone."""
+    note = folder / "left-up"
+    if not note.exists():
+        return 0
+    found = []
+    for line in note.read_text().splitlines():
+        pid, _, created = line.partition(" ")
+        try:
+            process = psutil.Process(int(pid))
+            if process.create_time() == float(created):
+                process.terminate()
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    _, alive = psutil.wait_procs(found, timeout=15)
+    for process in alive:
+        process.kill()
+    note.unlink()
+    return len(found)
+
+
 @dataclass(slots=True)
 class World:
     """Everything that was started; `stop` ends it all."""
@@ -74,19 +107,13 @@ class World:
         except httpx.TransportError:
             return False
 
-    def start_island(self, name: str, join_token: str) -> None:
-        """Join an island by the access path that a stranger's would use."""
-        self.start(
-            name,
-            "join",
-            self.url,
-            "--token",
-            join_token,
-            "--root",
-            str(self.folder / "islands" / name),
-            "--profile",
-            str(PROFILES / f"{name}.toml"),
-        )
+    def start_island(self, name: str, join_token: str = "") -> None:
+        """Join an island by the access path that a stranger's would use. Without a token it
+        returns by the key that it has."""
+        token = ("--token", join_token) if join_token else ()
+        root = str(self.folder / "islands" / name)
+        profile = str(PROFILES / f"{name}.toml")
+        self.start(name, "join", self.url, *token, "--root", root, "--profile", profile)
 
     def kill_island(self, name: str) -> list[int]:
         """SIGKILL an island outright: the agent and everything that it started."""
