@@ -33,6 +33,9 @@ test: $(STAMP)  ## unit tests, lint, types, import rules
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines
 
+soak: $(STAMP)  ## kill a real control plane before and after every single store write
+	CAUSEWAY_CRASH_POINTS=all $(BIN)/pytest -s tests/crash
+
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
 
