@@ -11,8 +11,10 @@ from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, decode, json_response
 from causeway.control import tenancy
-from causeway.model.errors import Refused
-from causeway.model.parties import AccessRole, AccessToken, Tenant
+from causeway.model.errors import InvalidInput, Refused
+from causeway.model.parties import AccessRole, Tenant
+
+EXPIRES_S_MAX = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,20 @@ class TokenRequest:
     """0: does not expire."""
     join_uses: int = 0
     """Above 0: a token that lets this many islands join, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """A token without its secret, or even the secret's digest."""
+
+    id: str
+    tenant: str
+    role: AccessRole
+    label: str
+    created_ms: int
+    expires_ms: int
+    revoked_ms: int
+    join_uses: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +67,11 @@ async def create_token(door: Door, request: Request) -> Response:
         raise Refused("only an operator makes tokens for other projects, or operators' tokens")
     if wish.join_uses and not operator:
         raise Refused("only an operator lets islands join")
-    expires_ms = round(door.clock.now_ms() + wish.expires_s * 1000) if wish.expires_s > 0 else 0
+    if not 0 <= wish.expires_s <= EXPIRES_S_MAX:
+        raise InvalidInput(
+            f"expires_s is 0 (never) to {EXPIRES_S_MAX:,}, in seconds", where="$.expires_s"
+        )
+    expires_ms = round(door.clock.now_ms() + wish.expires_s * 1000) if wish.expires_s else 0
     made = await door.service.run(
         lambda tx: tenancy.create_token(
             tx,
@@ -59,7 +79,7 @@ async def create_token(door: Door, request: Request) -> Response:
             role=wish.role,
             label=wish.label[:80],
             expires_ms=expires_ms,
-            join_uses=max(0, min(wish.join_uses, 10_000)),
+            join_uses=wish.join_uses,
             entropy=door.plane.entropy,
         )
     )
@@ -73,19 +93,8 @@ async def tokens(door: Door, request: Request) -> Response:
     found = await door.service.read(
         lambda s: [t for t in s.tokens.values() if everything or t.tenant == caller.tenant]
     )
-    hidden = [
-        {
-            "id": t.id,
-            "tenant": t.tenant,
-            "role": t.role.value,
-            "label": t.label,
-            "created_ms": t.created_ms,
-            "expires_ms": t.expires_ms,
-            "revoked_ms": t.revoked_ms,
-            "join_uses": t.join_uses,
-        }
-        for t in found
-    ]
+    names = TokenView.__dataclass_fields__
+    hidden = [TokenView(**{name: getattr(token, name) for name in names}) for token in found]
     return json_response({"tokens": hidden})
 
 
@@ -162,7 +171,7 @@ ENDPOINTS = (
         path="/v1/tokens",
         summary="List tokens",
         handler=tokens,
-        reply=dict[str, list[AccessToken]],
+        reply=dict[str, list[TokenView]],
     ),
     Endpoint(
         method="DELETE", path="/v1/tokens/{token}", summary="Revoke a token", handler=revoke_token

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
-from causeway.api.http import body_of, decode, json_response, whole
+from causeway.api.http import body_of, decode, json_response, whole, word
 from causeway.control import agents
 from causeway.control.state import State, Tx
 from causeway.model.errors import InvalidInput, StaleFence
@@ -29,13 +29,13 @@ LOG_PIECE_BYTES_MAX = 1024**2
 
 async def join(door: Door, request: Request) -> Response:
     """Admit an island."""
-    wish = decode(await body_of(request), JoinRequest)
+    wish = decode(await body_of(request), JoinRequest, tolerant=True)
     return json_response(await door.service.run(lambda tx: agents.join(tx, wish, door.settings)))
 
 
 async def session(door: Door, request: Request) -> Response:
     """Open a session for an island that proves its key."""
-    wish = decode(await body_of(request), SessionRequest)
+    wish = decode(await body_of(request), SessionRequest, tolerant=True)
     secret = secrets.token_urlsafe(32)
 
     def command(tx: Tx) -> SessionReply:
@@ -51,7 +51,7 @@ async def session(door: Door, request: Request) -> Response:
 async def sync(door: Door, request: Request) -> Response:
     """Take in a sync; answer at once when there is news, else hold the request."""
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
-    wish = decode(await body_of(request), SyncRequest)
+    wish = decode(await body_of(request), SyncRequest, tolerant=True)
 
     def command(tx: Tx) -> agents.Synced:
         return agents.sync(tx, agents.session_of(tx.state, token), wish, door.settings)
@@ -91,8 +91,7 @@ async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:
 async def logs(door: Door, request: Request) -> Response:
     """Keep a piece of a log of an attempt that this island ran."""
     session = await door.session(request)
-    query = request.query_params
-    job_id, stream = query.get("job", ""), query.get("stream", "")
+    job_id, stream = word(request, "job"), word(request, "stream")
     fence = whole(request, "fence", -1, most=10**9)
     offset = whole(request, "offset", 0, most=10**12)
     job = await door.service.read(lambda state: state.job(job_id))

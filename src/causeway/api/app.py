@@ -46,7 +46,7 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
             *pages,
         ],
         lifespan=partial(_lifespan, door),
-        exception_handlers={404: _unknown, 405: _unknown_method},
+        exception_handlers={404: _unknown, 405: _unknown_method, Exception: _defect},
     )
 
 
@@ -78,4 +78,9 @@ async def _unknown_method(request: Request, error: Exception) -> Response:
     )
     response = problem(wrong)
     response.status_code = 405
+    response.headers.update(getattr(error, "headers", None) or {})
     return response
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    return problem(error)

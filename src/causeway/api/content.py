@@ -26,8 +26,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from causeway.api.http import body_of, problem, strict_json
 from causeway.model.artifacts import CHUNK_BYTES, Artifact, Manifest
-from causeway.model.errors import STATUSES, CausewayError, Conflict, InvalidInput, TooLarge
+from causeway.model.errors import CausewayError, Conflict, InvalidInput, TooLarge
 from causeway.ports.artifacts import ChunkStore
 from causeway.sdk import manifests
 
@@ -82,7 +83,7 @@ def content_routes(
 
     async def put_chunk(request: Request) -> Response:
         await authorise(request)
-        data = await _body(request, CHUNK_BYTES)
+        data = await body_of(request, CHUNK_BYTES)
         await run_in_threadpool(store.put, request.path_params["chunk"], data)
         return Response(status_code=204)
 
@@ -125,32 +126,13 @@ def _told(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except CausewayError as error:
-            return JSONResponse({"error": error.as_dict()}, status_code=STATUSES[error.code])
+            return problem(error)
 
     return told
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """Read the body up to the bound; a declared length over it is refused before reading."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise TooLarge(f"the body has {declared} bytes; the most is {most}")
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > most:
-            raise TooLarge(f"the body is over {most} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 async def _json(request: Request, most: int) -> dict[str, object]:
-    data = await _body(request, most)
-    try:
-        value = await run_in_threadpool(json.loads, data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}", where="$") from error
+    value = await run_in_threadpool(strict_json, await body_of(request, most))
     if not isinstance(value, dict):
         raise InvalidInput("the body must be an object", where="$")
     return value

@@ -52,6 +52,8 @@ class Door(Parts):
 
     async def job(self, caller: Caller, text: str) -> Job:
         """Find a job by URN, by the id inside it, or by name (the newest of that name)."""
+        if len(text) > 255 or not text.isprintable():
+            raise NotFound("there is no such job", hint="causeway ps")
         wanted = self.job_id(text)
         found = await self.service.read(lambda state: state.job(wanted))
         if found is None:

@@ -12,7 +12,7 @@ from causeway import perceive
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint, Handler
 from causeway.api.http import json_response, whole
-from causeway.control import rounds
+from causeway.control import agents, rounds
 from causeway.control.state import State, Tx
 from causeway.discover import Catalogue, compile_filter
 from causeway.model.errors import NotFound
@@ -44,7 +44,7 @@ async def offers(door: Door, request: Request) -> Response:
     await door.caller(request)
     where = request.query_params.get("where", "")
     sort = request.query_params.get("sort", "price_usd_per_device_h")
-    limit = whole(request, "limit", 100, most=1_000)
+    limit = whole(request, "limit", 100, most=1_000, least=1)
     wanted = compile_filter(where)
     pools = await door.service.read(lambda state: pools_of(door, state))
     rows = Catalogue(pools).search(wanted, sort=sort, limit=limit)
@@ -86,6 +86,14 @@ def _drain(tx: Tx, island: Island, by: str) -> None:
 
 def _lost(tx: Tx, island: Island, by: str) -> None:
     rounds.declare_lost(tx, island.id, by)
+
+
+def _expel(tx: Tx, island: Island, by: str) -> None:
+    agents.expel(tx, island.id, by)
+
+
+def _admit(tx: Tx, island: Island, by: str) -> None:
+    agents.admit(tx, island.id, by)
 
 
 async def one_island(door: Door, request: Request) -> Response:
@@ -131,5 +139,7 @@ ENDPOINTS = (
     _action("cordon", "Keep new work away from an island", _cordon),
     _action("uncordon", "Let new work onto an island again", _uncordon),
     _action("drain", "Cordon an island and move its work away", _drain),
+    _action("expel", "Revoke an island's key; its work is placed elsewhere", _expel),
+    _action("admit", "Accept an expelled island's key again", _admit),
     _action("lost", "Declare a cut-off island lost: its work is placed again", _lost),
 )

@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from causeway import price, schedule
+from causeway.api import placement, submitting
 from causeway.api.door import Door, counts_of
 from causeway.api.endpoints import Endpoint
-from causeway.api.http import body_of, json_response, plain, whole
+from causeway.api.http import body_of, json_response, plain, whole, word
 from causeway.api.views import JobView, job_view
 from causeway.control import rounds, submit
-from causeway.control.state import State, Tx
-from causeway.discover import compile_filter
+from causeway.control.state import State
 from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
 from causeway.model.fleet import Snapshot
-from causeway.model.jobs import TERMINAL, Submission
-from causeway.model.parties import AccessRole, Caller
+from causeway.model.jobs import TERMINAL, JobState
+from causeway.model.parties import AccessRole
 from causeway.spec import parse_bytes
 
 PAGE = 100
@@ -38,69 +38,19 @@ class JobPage:
     """Pass as `before` for the next page; empty at the end."""
 
 
-async def post_job(door: Door, request: Request) -> Response:
-    """Accept one submission (YAML or JSON); durable when answered."""
-    caller = await door.caller(request, AccessRole.MEMBER)
-    submission = parse_bytes(await body_of(request))
-    key = request.headers.get("idempotency-key", "")
-    made = await _submit(door, caller, [(submission, key)])
-    return json_response(made[0], 200 if made[0].repeated else 201)
-
-
-async def post_batch(door: Door, request: Request) -> Response:
-    """Accept many submissions: one YAML or JSON document each, `---` between them."""
-    caller = await door.caller(request, AccessRole.MEMBER)
-    text = await body_of(request)
-    key = request.headers.get("idempotency-key", "")
-    parts = [part for part in text.split(b"\n---\n") if part.strip()]
-    if len(parts) > 10_000:
-        raise InvalidInput("a batch holds at most 10,000 documents", where="body")
-    known: dict[bytes, Submission] = {}
-    items = []
-    for index, part in enumerate(parts):
-        submission = known.get(part)
-        if submission is None:
-            submission = known[part] = await asyncio.to_thread(parse_bytes, part)
-        items.append((submission, f"{key}/{index}" if key else ""))
-    made = await _submit(door, caller, items)
-    return json_response({"ids": [one.id for one in made]}, 201)
-
-
-async def _submit(
-    door: Door, caller: Caller, items: list[tuple[Submission, str]]
-) -> list[submit.Submitted]:
-    for submission, _ in items:
-        for member in submission.members:
-            if member.spec.where:
-                compile_filter(member.spec.where, where="$.where")
-    known = {}
-    for _, key in items:
-        if key:
-            known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
-
-    def command(tx: Tx) -> list[submit.Submitted]:
-        return [
-            submit.submit(
-                tx,
-                caller,
-                submission,
-                key=key,
-                known_key=known.get(key),
-                entropy=door.plane.entropy,
-                settings=door.settings,
-            )
-            for submission, key in items
-        ]
-
-    return await door.service.run(command)
-
-
 async def get_jobs(door: Door, request: Request) -> Response:
     """List jobs, newest first."""
     caller = await door.caller(request)
-    states = tuple(s for s in request.query_params.get("state", "").split(",") if s)
-    limit = whole(request, "limit", PAGE, most=PAGE_MAX)
-    before = request.query_params.get("before", "")
+    states = tuple(s for s in word(request, "state").split(",") if s)
+    for state in states:
+        if state not in JobState._value2member_map_:
+            raise InvalidInput(
+                f"{state!r} is no state of a job",
+                where="query.state",
+                hint=f"one of: {', '.join(s.value for s in JobState)}",
+            )
+    limit = whole(request, "limit", PAGE, most=PAGE_MAX, least=1)
+    before = word(request, "before")
     jobs = await door.jobs(caller, states=states, before=before, limit=limit)
     page = JobPage(
         jobs=tuple(job_view(job, attempts=False) for job in jobs),
@@ -129,7 +79,7 @@ async def events(door: Door, request: Request) -> Response:
     caller = await door.caller(request)
     job = await door.job(caller, request.path_params["job"])
     after = whole(request, "after", 0, most=10**15)
-    limit = whole(request, "limit", 500, most=5_000)
+    limit = whole(request, "limit", 500, most=5_000, least=1)
     found = await door.stored(lambda s: s.events(subject=job.id, after=after, limit=limit))
     return json_response({"events": found})
 
@@ -138,7 +88,7 @@ async def progress(door: Door, request: Request) -> Response:
     """Return a job's progress points."""
     caller = await door.caller(request)
     job = await door.job(caller, request.path_params["job"])
-    limit = whole(request, "limit", 2_000, most=5_000)
+    limit = whole(request, "limit", 2_000, most=5_000, least=1)
     rows = await door.stored(lambda s: s.progress(job.id, limit=limit))
     return json_response({"progress": rows})
 
@@ -181,9 +131,11 @@ async def explain(door: Door, request: Request) -> Response:
     job = await door.job(caller, request.path_params["job"])
     if job.state.value != "queued":
         last = job.attempts[-1] if job.attempts else None
+        made_then = await placement.decided(door, job.id)
         body = {
             "headline": job_view(job).headline,
-            "candidates": [],
+            "candidates": plain(made_then.candidates),
+            "decided_ms": made_then.at_ms,
             "blockers": [],
             "changes": [],
             "reasons": plain(last.reasons if last else job.reasons),
@@ -205,6 +157,7 @@ async def plan(door: Door, request: Request) -> Response:
     """Say where a submission would run, for how much, without submitting it."""
     caller = await door.caller(request)
     submission = parse_bytes(await body_of(request))
+    submitting.check_where(submission)
     picture = await door.service.read(lambda state: picture_of(door, state))
     quotes = []
     for member in submission.members[:100]:
@@ -228,7 +181,7 @@ async def logs(door: Door, request: Request) -> Response:
     wanted_fence = whole(request, "fence", 0, most=10**9) or (
         streams[-1].fence if streams else job.fence
     )
-    stream = request.query_params.get("stream", "rank-0.stdout")
+    stream = word(request, "stream", "rank-0.stdout")
     size = next((s.bytes for s in streams if (s.fence, s.stream) == (wanted_fence, stream)), 0)
     offset = whole(request, "offset", 0, most=10**12)
     tail = whole(request, "tail_bytes", 0, most=10**9)
@@ -296,7 +249,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/jobs",
         summary="Submit a job, an array or a DAG (YAML, JSON, or an #SBATCH script)",
-        handler=post_job,
+        handler=submitting.post_job,
         request=str,
         reply=submit.Submitted,
         status=201,
@@ -305,7 +258,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/jobs/batch",
         summary="Submit many documents in one durable transaction",
-        handler=post_batch,
+        handler=submitting.post_batch,
         request=str,
         reply=dict[str, list[str]],
         status=201,

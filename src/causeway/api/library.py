@@ -10,7 +10,7 @@ from starlette.responses import Response
 from causeway.api.content import Upload
 from causeway.api.door import COOKIE, Door
 from causeway.api.endpoints import Endpoint
-from causeway.api.http import bearer, json_response, whole
+from causeway.api.http import bearer, json_response, whole, word
 from causeway.control import keeping, tenancy
 from causeway.control.agents import session_of
 from causeway.control.state import State
@@ -81,9 +81,9 @@ async def artifacts(door: Door, request: Request) -> Response:
     """List the project's artefacts, newest first."""
     caller = await door.caller(request)
     tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
-    kind = request.query_params.get("kind", "")
-    job = request.query_params.get("job", "")
-    limit = whole(request, "limit", 100, most=1_000)
+    kind = word(request, "kind")
+    job = word(request, "job")
+    limit = whole(request, "limit", 100, most=1_000, least=1)
     found = await door.stored(lambda s: s.artifacts(tenant=tenant, kind=kind, job=job, limit=limit))
     return json_response({"artifacts": found})
 

@@ -10,6 +10,7 @@ from causeway import schedule
 from causeway.api.door import Door
 from causeway.api.fleet import pools_of
 from causeway.api.jobs import picture_of
+from causeway.api.placement import decided
 from causeway.api.views import headline
 from causeway.control.state import State
 from causeway.discover import Catalogue, compile_filter
@@ -24,10 +25,11 @@ from causeway.ports.store import ProgressRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """Why a job is where it is; its placement table while it waits."""
+    """Why a job is where it is, and its placement table."""
 
     headline: str
     candidates: tuple[Candidate, ...] = ()
+    decided_ms: int = 0
 
 
 def _scope(caller: Caller) -> str | None:
@@ -105,7 +107,12 @@ class PageReader:
     async def explain(self, caller: Caller, job: str) -> Story:
         found = await self.door.job(caller, job)
         if found.state is not JobState.QUEUED:
-            return Story(headline=headline(found))
+            made_then = await decided(self.door, found.id)
+            return Story(
+                headline=headline(found),
+                candidates=made_then.candidates,
+                decided_ms=made_then.at_ms,
+            )
         picture = await self.door.service.read(lambda state: picture_of(self.door, state))
         made = await asyncio.to_thread(
             schedule.explain, picture, found.id, matches=self.door.plane.matches

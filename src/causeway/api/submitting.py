@@ -1,0 +1,105 @@
+"""The way in for jobs: one submission or many, durable when answered, once per key."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from causeway.api.door import Door
+from causeway.api.http import body_of, json_response
+from causeway.control import submit
+from causeway.control.state import Tx
+from causeway.discover import compile_filter
+from causeway.model.errors import InvalidInput, Unavailable
+from causeway.model.jobs import Submission
+from causeway.model.parties import AccessRole, Caller
+from causeway.spec import parse_bytes
+
+KEY_CHARS_MAX = 255
+
+
+async def post_job(door: Door, request: Request) -> Response:
+    """Accept one submission (YAML or JSON); durable when answered."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    submission = parse_bytes(await body_of(request))
+    key = _key(request)
+    made = await _submit(door, caller, [(submission, key)])
+    return json_response(made[0], 200 if made[0].repeated else 201)
+
+
+async def post_batch(door: Door, request: Request) -> Response:
+    """Accept many submissions: one YAML or JSON document each, `---` between them."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    text = await body_of(request)
+    key = _key(request)
+    parts = [part for part in text.split(b"\n---\n") if part.strip()]
+    if len(parts) > 10_000:
+        raise InvalidInput("a batch holds at most 10,000 documents", where="body")
+    known: dict[bytes, Submission] = {}
+    items = []
+    for index, part in enumerate(parts):
+        submission = known.get(part)
+        if submission is None:
+            submission = known[part] = await asyncio.to_thread(_part, part, index)
+        items.append((submission, f"{key}/{index}" if key else ""))
+    made = await _submit(door, caller, items)
+    return json_response({"ids": [one.id for one in made]}, 201)
+
+
+def check_where(submission: Submission) -> None:
+    """Raise `InvalidInput` for a filter expression that does not compile."""
+    for where in {member.spec.where for member in submission.members}:
+        if where:
+            compile_filter(where, where="$.where")
+
+
+def _part(text: bytes, index: int) -> Submission:
+    try:
+        return parse_bytes(text)
+    except InvalidInput as error:
+        error.where = f"document {index}: {error.where}"
+        raise
+
+
+def _key(request: Request) -> str:
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > KEY_CHARS_MAX or not (key.isascii() and key.isprintable()):
+        raise InvalidInput(
+            f"an idempotency key is up to {KEY_CHARS_MAX} printable ASCII characters",
+            where="header.idempotency-key",
+        )
+    return key
+
+
+async def _submit(
+    door: Door, caller: Caller, items: list[tuple[Submission, str]]
+) -> list[submit.Submitted]:
+    for submission, _ in items:
+        check_where(submission)
+    epoch = door.plane.epoch
+    known = {}
+    for _, key in items:
+        if key:
+            known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
+
+    def command(tx: Tx) -> list[submit.Submitted]:
+        if door.plane.epoch != epoch and known:
+            # The state was loaded again since the keys were looked up, so it cannot vouch for what
+            # was submitted in between.
+            raise Unavailable("the control plane has just taken over", hint="repeat the request")
+        return [
+            submit.submit(
+                tx,
+                caller,
+                submission,
+                key=key,
+                known_key=known.get(key),
+                entropy=door.plane.entropy,
+                settings=door.settings,
+            )
+            for submission, key in items
+        ]
+
+    return await door.service.run(command)
