@@ -463,6 +463,7 @@ def events() -> list[Event]:
 class Told:
     headline: str
     candidates: Sequence[Candidate] = ()
+    decided_ms: int = 0
 
 
 @dataclass(kw_only=True)
@@ -561,7 +562,9 @@ class HandMade:
         found = await self.job(caller, job)
         if found.id == TRAIN:
             return Told(
-                headline="Running on alba since it resumed at step 180.", candidates=candidates()
+                headline="Running on alba since it resumed at step 180.",
+                candidates=candidates(),
+                decided_ms=NOW_MS - 60_000,
             )
         return Told(headline=found.reasons[0].message if found.reasons else "")
 

@@ -10,10 +10,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from causeway.draw.gantt import Phase
 from causeway.draw.looks import Tone, attempt_look, job_look
 from causeway.model.errors import InvalidInput
+from causeway.model.events import Event
 from causeway.model.islands import IslandState
 from causeway.model.jobs import AttemptState, JobSpec, JobState
 from causeway.model.money import Entry, Transaction
@@ -236,3 +238,16 @@ def test_an_event_prints_its_data_with_units_and_short_digests(world: ModuleType
 def test_a_long_event_says_that_it_was_cut(world: ModuleType) -> None:
     event = replace(world.events()[0], data={"message": "x" * 1000})
     assert "…" in event_line(event).text
+
+
+def test_an_event_never_prints_the_placement_table(world: ModuleType) -> None:
+    data = {"island": "alba", "candidates": [{"name": "alba", "terms_usd": {"run": 0.0333}}]}
+    line = event_line(Event(seq=1, at_ms=1, kind="job.placed", subject=world.TRAIN, data=data))
+    assert line.text == "island alba"
+
+
+def test_the_table_of_a_placed_job_says_when_it_was_decided(client: TestClient) -> None:
+    page = client.get("/jobs/urn:cpi:demo.causeway:job:01k9gpttrain").text
+    assert "as decided at <time" in page
+    queued = client.get("/jobs/urn:cpi:demo.causeway:job:01k9gpttrain.json").json()
+    assert queued["decided_ms"] == queued["now_ms"] - 60_000

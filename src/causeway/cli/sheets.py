@@ -145,7 +145,8 @@ def explanation(found: Answer) -> Iterator[str]:
     yield clean(str(found.get("headline", "")))
     yield from reasons(found.get("reasons") or ())
     if found.get("candidates"):
-        yield ""
+        when = instant(found.get("decided_ms"))
+        yield f"As decided at {when}:" if when else ""
         yield from candidates(found["candidates"])
     if found.get("blockers"):
         yield ""

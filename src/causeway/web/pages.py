@@ -64,6 +64,7 @@ async def job_page(
         job=job,
         headline=explanation.headline,
         candidates=explanation.candidates,
+        decided_ms=explanation.decided_ms,
         progress=await reader.progress(caller, job_id),
         streams=streams,
         log=await _log_tail(reader, caller, job_id, streams, stream),

@@ -23,7 +23,11 @@ class Explanation(Protocol):
 
     @property
     def candidates(self) -> Sequence[Candidate]:
-        """The placement table; empty when the job has ended."""
+        """The placement table: as it is now while the job waits, else as it was decided."""
+
+    @property
+    def decided_ms(self) -> int:
+        """When the table was decided; 0: it is of now."""
 
 
 class Reader(Protocol):

@@ -60,6 +60,13 @@ def instant_tag(at_ms: int, now_ms: int) -> Markup:
     )
 
 
+def exact_tag(at_ms: int) -> Markup:
+    """Print an instant in full."""
+    return Markup('<time datetime="{}">{}</time>').format(
+        figures.iso(at_ms), figures.instant(at_ms)
+    )
+
+
 def look_tag(look: Look) -> Markup:
     """Print a state: icon, word, tone."""
     return Markup('<span class="look tone-{}">{}<span>{}</span></span>').format(
@@ -99,6 +106,7 @@ def environment() -> Environment:
     )
     made.globals.update(
         ago=instant_tag,
+        at=exact_tag,
         icon=icon,
         world_map=world_map,
         gantt=gantt,

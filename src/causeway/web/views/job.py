@@ -116,8 +116,8 @@ class JobView:
     outputs: Mapping[str, str]
     children: tuple[JobLine, ...]
     candidates: tuple[CandidateLine, ...]
-    placed_when: str
-    """Whether the table is of now or of the last placement."""
+    decided_ms: int
+    """When the table was decided; 0: it is of now."""
     streams: tuple[LogStream, ...]
     log: LogPiece | None
     events: tuple[EventLine, ...]
@@ -141,6 +141,7 @@ class JobFacts:
     events: Sequence[Event]
     children: Sequence[Job]
     islands: Sequence[Island] = ()
+    decided_ms: int = 0
     metric: str = ""
     """Asked for; empty takes `loss`, or the first name."""
 
@@ -168,7 +169,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
         outputs=job.outputs,
         children=tuple(job_line(c, now_ms) for c in facts.children),
         candidates=tuple(candidate_line(c) for c in facts.candidates),
-        placed_when="when it was last placed" if job.current or ended else "now",
+        decided_ms=facts.decided_ms,
         streams=tuple(_stream(s, line.href, log) for s in facts.streams),
         log=log,
         events=tuple(event_line(e) for e in facts.events),

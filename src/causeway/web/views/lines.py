@@ -218,6 +218,8 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
     """
     data = dict(event.data)
     said = data.pop("message", "")
+    # The placement table has a place of its own on the job's page.
+    data.pop("candidates", None)
     facts = " · ".join(_fact(key, value) for key, value in data.items() if value not in (None, ""))
     text = " · ".join(part for part in (str(said), facts) if part)
     if len(text) > _TEXT_CHARS_MAX:
