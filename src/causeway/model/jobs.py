@@ -245,6 +245,8 @@ class JobSpec:
     """0: none."""
     expected_run_s: float = 0.0
     """The user's estimate; 0: unknown."""
+    idle_limit_s: float = 3600.0
+    """Interactive jobs only: hang up when nobody is attached and nothing is shown for so long."""
     priority: int = 0
     """-100..100; higher goes first within what fair share allows."""
     deadline_ms: int = 0

@@ -30,6 +30,9 @@ class Launch:
     `logs/rank-<n>.stdout` and `logs/rank-<n>.stderr` (setup: `logs/setup.stdout|stderr`)."""
     envs: Mapping[str, str]
     """The whole environment of the job, secrets included; nothing of the agent's own leaks in."""
+    terminal: Path | None = None
+    """Where the engine serves the pseudo-terminal of an interactive job's first rank, as a unix
+    socket outside of what the job can see (messages: `adapters/local/terminal.py`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

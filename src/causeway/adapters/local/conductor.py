@@ -28,7 +28,7 @@ from causeway.adapters.local.attempt import (
 )
 from causeway.adapters.local.cgroups import Group
 from causeway.adapters.local.host import LIMITS, PROCESS, SANDBOX, Host, free_port, listens
-from causeway.adapters.local.orders import bounds, order
+from causeway.adapters.local.orders import bounds, has_terminal, is_shell, order
 from causeway.adapters.local.spawner import ForkServer
 from causeway.adapters.local.warm import program_of
 from causeway.model.jobs import FailureClass
@@ -240,7 +240,7 @@ class Conductor:
         sandbox, an attempt that did not ask for one runs a level lower, and its status says so."""
         spec = at.launch.spec
         server = self.servers.warm(spec.warm)
-        if server is None:
+        if server is None or has_terminal(at.launch):
             return
         weaker = at.isolation == SANDBOX and not server.views
         if weaker and spec.isolation == SANDBOX:
@@ -317,6 +317,11 @@ class Conductor:
         if at.group is not None and at.group.memory_kills():
             self._fail(at, FailureClass.LIMIT, _memory_message(at), code)
             return
+        if child.rank == 0 and is_shell(at.launch) and killed_by(code) != signal.SIGKILL:
+            # A person's shell ends with the code of its last command: that is no failure of it.
+            at.outcome = Outcome(phase=Phase.SUCCEEDED, exit_code=code)
+            at.stage = Stage.ENDING
+            return
         who = "setup" if child.rank == SETUP_RANK else f"rank {child.rank}"
         number = killed_by(code)
         how = f"was killed by {_signal_name(number)}" if number else f"ended with exit code {code}"
@@ -353,10 +358,14 @@ class Conductor:
             at.group.kill()
 
     def _signal(self, at: Running, sent: signal.Signals) -> None:
-        skip = sandbox.OUTER_PROCESSES
+        gentle = sent is not signal.SIGKILL
+        skip = sandbox.OUTER_PROCESSES if at.isolation == SANDBOX and gentle else 0
+        if gentle and has_terminal(at.launch) and at.stage is not Stage.SETUP:
+            # A shell in a terminal ignores SIGTERM; the end of a terminal is a hang-up. The keeper
+            # of the terminal is spared, so that the last output is still shown.
+            sent, skip = signal.SIGHUP, skip + 1
         for number, child in at.children.items():
-            spare = at.isolation == SANDBOX and sent is not signal.SIGKILL
-            child.server.signal(number, sent, skip=skip if spare else 0)
+            child.server.signal(number, sent, skip=skip)
 
     def _settle(self, at: Running) -> None:
         """When an ending attempt is quiet, finish it or start its gang again."""

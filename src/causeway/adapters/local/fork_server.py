@@ -198,12 +198,15 @@ class Server:
                 most = most if hard == resource.RLIM_INFINITY else min(most, hard)
                 resource.setrlimit(kind, (most, most))
             os.chdir(order["cwd"])
-            if order["program"] is None:
+            if order["program"] is None and order["terminal"] is None:
                 os.execve(order["argv"][0], order["argv"], order["env"])
             for end in (self.link.fileno(), self.wake_read, self.wake_write, self.oops_read):
                 os.close(end)
+            if order["terminal"] is not None:
+                place = order["terminal"]
+                beside("terminal").keep(place, order["argv"], env=order["env"], die_with=die_with)
             if order["view"] is not None:
-                view_maker().enter(order["view"])
+                beside("namespaces").enter(order["view"])
         except BaseException as error:
             where = getattr(error, "filename", None) or ""
             said = {"id": order["id"], "error": f"{type(error).__name__}: {error} {where}".strip()}
@@ -266,13 +269,13 @@ class Server:
                         send_signal(member, signal.SIGKILL)
 
 
-def view_maker() -> Any:
-    """Return the module `namespaces` that lies beside this program, which is not in a package."""
-    if "namespaces" not in sys.modules:
+def beside(name: str) -> Any:
+    """Return a module that lies beside this program, which is not in a package."""
+    if name not in sys.modules:
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-        importlib.import_module("namespaces")
+        importlib.import_module(name)
         sys.path.pop(0)
-    return sys.modules["namespaces"]
+    return sys.modules[name]
 
 
 def kill_descendants() -> None:
@@ -334,7 +337,7 @@ def main(argv: list[str]) -> Become | None:
         sys.path.pop(0)
         for name in modules:
             importlib.import_module(name)
-        views = view_maker().works()
+        views = beside("namespaces").works()
         _LIBC.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
     server = Server(link)
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208

@@ -10,7 +10,8 @@ from causeway.adapters.local.attempt import SETUP_RANK, Running
 from causeway.adapters.local.cgroups import PIDS_MAX, Bounds
 from causeway.adapters.local.host import RLIMITS, RLIMITS_PROCESS, SANDBOX, Host
 from causeway.adapters.local.spawner import Order, WarmProgram
-from causeway.model.jobs import JobSpec
+from causeway.model.jobs import JobKind, JobSpec
+from causeway.ports.engine import Launch
 
 TRAP = "trap 'exit 143' TERM; "
 """Put before every script: bash then outlives the program that it waits for, so that a stop leaves
@@ -25,9 +26,10 @@ def order(
     name = "setup" if rank == SETUP_RANK else f"rank-{rank}"
     sandboxed = at.isolation == SANDBOX
     bounded = at.group is not None or sandboxed
+    terminal = _terminal(at.launch) if rank == 0 else None
     return Order(
         argv=_argv(host, at, setup=rank == SETUP_RANK),
-        env=env,
+        env=env if terminal is None else {"TERM": "xterm-256color", **env},
         cwd=folder / "work",
         stdout=folder / "logs" / f"{name}.stdout",
         stderr=folder / "logs" / f"{name}.stderr",
@@ -36,7 +38,24 @@ def order(
         marks=() if bounded else marks(env),
         program=program,
         view=_view(host, at) if sandboxed and program else None,
+        terminal=terminal,
     )
+
+
+def has_terminal(launch: Launch) -> bool:
+    """Say whether its first rank runs in a pseudo-terminal."""
+    return launch.spec.kind is JobKind.INTERACTIVE and launch.terminal is not None
+
+
+def is_shell(launch: Launch) -> bool:
+    """Say whether a person's own shell runs in it, rather than a program of the job's."""
+    return has_terminal(launch) and not launch.spec.run.strip()
+
+
+def _terminal(launch: Launch) -> dict[str, Any] | None:
+    if not has_terminal(launch):
+        return None
+    return {"path": str(launch.terminal), "idle_s": launch.spec.idle_limit_s}
 
 
 def bounds(spec: JobSpec) -> Bounds:
@@ -59,6 +78,9 @@ def marks(env: Mapping[str, str]) -> list[str]:
 def _argv(host: Host, at: Running, *, setup: bool) -> list[str]:
     spec = at.launch.spec
     script = [host.bash, "-c", TRAP + (spec.setup if setup else spec.run)]
+    if not setup and has_terminal(at.launch):
+        # No trap: in a terminal a stop is a hang-up, which a shell passes on to its programs.
+        script = [host.bash, "-c", spec.run] if spec.run.strip() else [host.bash, "-i"]
     if at.isolation != SANDBOX:
         return script
     folder = at.launch.folder.resolve()

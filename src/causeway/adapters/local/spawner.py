@@ -51,6 +51,8 @@ class Order:
     program: WarmProgram | None = None
     view: Mapping[str, Any] | None = None
     """The private view of the system that a warm process makes itself."""
+    terminal: Mapping[str, Any] | None = None
+    """Where its pseudo-terminal is served, and how long it may be idle; None: it has none."""
 
 
 class ForkServer:
@@ -99,6 +101,7 @@ class ForkServer:
                 "limits": dict(order.limits),
                 "marks": list(order.marks),
                 "view": None if order.view is None else dict(order.view),
+                "terminal": None if order.terminal is None else dict(order.terminal),
                 "program": program
                 and {
                     "argv": program.argv,
