@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from causeway.control import booking, claims, lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
-from causeway.model.errors import Conflict, InvalidInput, Unauthenticated
+from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated
 from causeway.model.identifiers import Kind, Urn, is_slug
 from causeway.model.islands import Island, IslandState
 from causeway.model.jobs import (
@@ -76,6 +76,8 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
         raise Conflict(
             f"another island is called {name!r}", hint="choose another name in the profile"
         )
+    if known is not None:
+        _refuse_expelled(known)
     if known is None:
         _use_join_token(tx, request.token)
         island = Island(
@@ -116,6 +118,7 @@ def _use_join_token(tx: Tx, secret: str) -> None:
 def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: str) -> SessionReply:
     """Begin a new session of an island that proves it holds the key. Older ones end."""
     island = tx.island(request.island)
+    _refuse_expelled(island)
     if abs(tx.now_ms - request.at_ms) > SESSION_AGE_MS:
         raise Unauthenticated(
             "the request's clock is more than 5 minutes away from the centre's",
@@ -138,12 +141,39 @@ def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: st
     )
 
 
-def remember_session(state: State, island: str, number: int, secret: str) -> None:
-    """Keep an opened session in memory; called once its transaction is durable."""
-    digest = hashlib.sha256(secret.encode()).hexdigest()
+def _refuse_expelled(island: Island) -> None:
+    if island.expelled:
+        raise Refused(
+            f"island {island.profile.name} was expelled; its key is no longer accepted",
+            hint=f"an operator may let it in again: causeway admit {island.profile.name}",
+        )
+
+
+def expel(tx: Tx, island_id: str, by: str) -> None:
+    """Revoke an island's key at once: its session ends, and it gets no other.
+
+    Its lease is not renewed any more, so its work stops itself and is placed elsewhere exactly as
+    if it had been cut off; nothing runs twice."""
+    tx.put_island(replace(tx.island(island_id), expelled=True), "island.expelled", by=by)
+    tx.after.append(lambda state: forget_session(state, island_id))
+
+
+def admit(tx: Tx, island_id: str, by: str) -> None:
+    """Accept an expelled island's key again."""
+    tx.put_island(replace(tx.island(island_id), expelled=False), "island.admitted", by=by)
+
+
+def forget_session(state: State, island: str) -> None:
+    """End an island's session in memory."""
     old = state.session_of.pop(island, None)
     if old is not None:
         state.sessions.pop(old, None)
+
+
+def remember_session(state: State, island: str, number: int, secret: str) -> None:
+    """Keep an opened session in memory; called once its transaction is durable."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    forget_session(state, island)
     state.sessions[digest] = Session(island, number)
     state.session_of[island] = digest
 
@@ -217,10 +247,12 @@ def _noted(tx: Tx, island: Island, request: SyncRequest) -> Island:
     if request.reclaim and not island.draining:
         island = tx.put_island(replace(island, draining=True), "island.reclaimed")
         for job in tx.held_on(island.id):
-            if job.state in (JobState.STARTING, JobState.RUNNING):
-                lifecycle.request_stop(
-                    tx, job, StopIntent.PREEMPT, "the owner takes spot capacity back"
-                )
+            lifecycle.request_stop(
+                tx, job, StopIntent.PREEMPT, "the owner takes spot capacity back"
+            )
+    elif not request.reclaim and island.draining and not island.cordoned:
+        # An operator's drain also cordons; this one was the owner's, and the owner gives it back.
+        island = tx.put_island(replace(island, draining=False), "island.given_back")
     if request.health is not None:
         # Health is a gauge: it lives in memory, and reaches the store only with other changes.
         fresh = replace(island, health=request.health)
@@ -262,7 +294,7 @@ def _report(
         return
     job = _advance(tx, job, attempt, report)
     attempt = job.attempts[-1]
-    if attempt != before and job.id not in tx.jobs:
+    if attempt != before:
         tx.put_job(job)
     unsettled_ms = attempt.usage.until_ms - attempt.settled_until_ms
     if unsettled_ms >= settings.settle_every_ms:

@@ -26,6 +26,8 @@ from causeway.ports.store import Batch, Store
 
 T = TypeVar("T")
 Command = Callable[[Tx], T]
+STEP_MS = 20
+"""A wall clock that moved by more than this against the monotonic one was set, and did not run."""
 RETRY_ROUND_MS = 1_000
 """Waiting jobs are looked at again at least this often: back-offs end without an event."""
 
@@ -69,6 +71,8 @@ class Plane:
         self.epoch: int | None = None
         self.commits = 0
         self.rounds = 0
+        self._ahead_ms = 0
+        """Wall clock minus monotonic clock, when it was last looked at."""
         self._verified_ms = 0
         self._round_due_ms = 0
         self._next_retry_ms = 0
@@ -90,6 +94,20 @@ class Plane:
         self.epoch = epoch
         return True
 
+    def now_ms(self) -> int:
+        """Return the wall clock, having moved every lease along if somebody set it.
+
+        Leases are spans of time: an administrator who sets the clock forwards must not end them
+        while their attempts still run.
+        """
+        wall_ms = self.clock.now_ms()
+        ahead_ms = wall_ms - self.clock.monotonic_ms()
+        step_ms = ahead_ms - self._ahead_ms
+        if abs(step_ms) > STEP_MS:
+            self._ahead_ms = ahead_ms
+            self.state.shift_leases(step_ms)
+        return wall_ms
+
     def entropy(self) -> int:
         """Return 80 random bits."""
         return self.chance.bits(80)
@@ -104,7 +122,7 @@ class Plane:
         outcomes: list[Outcome[Any]] = []
         after: list[Callable[[State], None]] = []
         undo: list[Callable[[], None]] = []
-        now_ms = self.clock.now_ms()
+        now_ms = self.now_ms()
         for command in commands:
             tx = Tx(self.state, now_ms, self.store.artifact, self.store.job)
             try:
@@ -155,7 +173,7 @@ class Plane:
             return
         for outcome in self.run([lambda tx: rounds.expire(tx, self.settings)]):
             outcome.get()
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.monotonic_ms()
         if self.state.queue and now_ms >= self._next_retry_ms:
             self.state.dirty = True
             self._next_retry_ms = now_ms + RETRY_ROUND_MS
@@ -169,7 +187,7 @@ class Plane:
             return None
         self.state.dirty = False
         picture = rounds.snapshot(
-            self.state, self.verdicts, self.clock.now_ms(), lease_ms=self.settings.lease_ms
+            self.state, self.verdicts, self.now_ms(), lease_ms=self.settings.lease_ms
         )
         (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
@@ -224,6 +242,7 @@ class Plane:
         image = self.store.load()
         state = State.of(image, finished_kept=self.settings.finished_jobs_kept)
         now_ms = self.clock.now_ms()
+        self._ahead_ms = now_ms - self.clock.monotonic_ms()
         # A lease granted just before this moment may still be running, and a predecessor that has
         # not noticed yet may grant one for another tick: count each from then.
         for island_id, island in image.islands.items():

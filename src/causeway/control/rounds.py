@@ -52,16 +52,19 @@ def _lost(tx: Tx, island: Island, silent_ms: int) -> None:
 
 def cut_off(tx: Tx, job: Job, island: Island, silent_ms: int) -> None:
     """Do what the job asked for when its island cannot be reached."""
-    waits = job.spec.on_disconnect is OnDisconnect.WAIT
-    if waits and job.state is not JobState.STOPPING:
-        if job.state is not JobState.DISCONNECTED:
-            reason = Reason(
-                token=Token.DISCONNECTED,
-                severity=Severity.WAIT,
-                message=f"{island.profile.name} has been silent for {silent_ms / 1000:.1f} s; "
-                "the job asked to wait for it",
-                try_this=f"causeway islands lost {island.profile.name}",
-            )
+    if job.spec.on_disconnect is OnDisconnect.WAIT:
+        # Its agent does not stop it at the deadline either, so even one that is being stopped may
+        # still run, and nothing may take its place.
+        reason = Reason(
+            token=Token.DISCONNECTED,
+            severity=Severity.WAIT,
+            message=f"{island.profile.name} has been silent for {silent_ms / 1000:.1f} s; "
+            "the job asked to wait for it",
+            try_this=f"causeway islands lost {island.profile.name}",
+        )
+        if job.state is JobState.STOPPING:
+            tx.put_job(replace(job, reasons=(reason,)))
+        elif job.state is not JobState.DISCONNECTED:
             tx.put_job(
                 replace(job, state=moved(job, Move.CUT_OFF), reasons=(reason,)), "job.cut_off"
             )
@@ -125,5 +128,5 @@ def _preempt(tx: Tx, victim: Preempt) -> None:
     if job is None or job.fence != victim.fence:
         return
     if job.state in (JobState.PLACED, JobState.STARTING, JobState.RUNNING):
-        why = victim.reasons[0].message if victim.reasons else "it gave way to other work"
+        why = "; ".join(reason.message for reason in victim.reasons[:1])
         lifecycle.request_stop(tx, job, StopIntent.PREEMPT, why)

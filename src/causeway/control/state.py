@@ -109,6 +109,15 @@ class State:
             else:
                 self.secrets[key] = value
 
+    def shift_leases(self, step_ms: int) -> None:
+        """Move every lease along with a wall clock that was set by that much."""
+        for island in list(self.islands.values()):
+            self.islands[island.id] = replace(
+                island,
+                heard_ms=island.heard_ms + step_ms,
+                lease_until_ms=island.lease_until_ms + step_ms,
+            )
+
     def _set_job(self, job: Job) -> None:
         old = self.jobs.get(job.id)
         if old is not None:
