@@ -13,7 +13,8 @@ from causeway.control.rounds import Matches, Verdicts
 from causeway.control.settings import Settings
 from causeway.control.state import Tx
 from causeway.model.artifacts import Artifact
-from causeway.model.errors import CausewayError, Unavailable
+from causeway.model.errors import CausewayError, Conflict, IllegalMove, Unavailable
+from causeway.model.jobs import JobState
 from causeway.model.protocol import (
     JoinRequest,
     SessionReply,
@@ -23,6 +24,7 @@ from causeway.model.protocol import (
 )
 from causeway.ports.store import Batch
 from causeway.twin.loop import Loop, VirtualChance, VirtualClock
+from causeway.twin.witness import Violation, Witness
 
 
 @dataclass(slots=True)
@@ -36,12 +38,47 @@ class Held:
     done: bool = False
 
 
+class WatchedStore(MemoryStore):
+    """A store in memory whose every transaction is witnessed.
+
+    The leader of the current epoch has no reason to write what its store must refuse, so a refusal
+    is a defect and not a fault.
+    """
+
+    def __init__(self, shelf: Shelf, witness: Witness) -> None:
+        super().__init__(shelf, checks=False)
+        self._witness = witness
+
+    def commit(self, epoch: int, batch: Batch) -> None:
+        """Write the batch, as the parent does."""
+        legitimate = epoch == self.shelf.epoch
+        if legitimate:
+            self._witness.before(batch, self.shelf.ticks)
+        try:
+            super().commit(epoch, batch)
+        except Conflict as error:
+            if legitimate:
+                raise Violation("no defect", f"the leader wrote twice: {error}") from error
+            raise
+
+
+@dataclass(slots=True)
+class Doom:
+    """A failure of the store that waits for a transaction in which a job is in that state."""
+
+    state: JobState
+    after: bool
+    """Whether it is written and only not confirmed."""
+    struck: Callable[[], None]
+
+
 @dataclass(slots=True)
 class Process:
     """One control plane process; `alive` turns false when it is killed."""
 
     plane: Plane
-    store: MemoryStore
+    store: WatchedStore
+    clock: VirtualClock
     alive: bool = True
     held: dict[str, list[Held]] = field(default_factory=dict)
 
@@ -51,9 +88,16 @@ class Centre:
     older one that was usurped goes on for a while, as a real one would."""
 
     def __init__(
-        self, loop: Loop, *, settings: Settings, verdicts: Verdicts, matches: Matches
+        self,
+        loop: Loop,
+        witness: Witness,
+        *,
+        settings: Settings,
+        verdicts: Verdicts,
+        matches: Matches,
     ) -> None:
         self.loop = loop
+        self.witness = witness
         self.settings = settings
         self.verdicts = verdicts
         self.matches = matches
@@ -63,6 +107,12 @@ class Centre:
         """Share of commits that fail before writing."""
         self.forget_share = 0.0
         """Share of commits that are written but not confirmed."""
+        self.doomed: list[Doom] = []
+        """Faults that wait for a transaction of their kind."""
+        self.offset_ms = 0
+        """How wrong the wall clock of the machines here is."""
+        self.stepped_ms = 0
+        """How far it was set, in all."""
         self.checked: Callable[[Process], None] = lambda process: None
         self.starts = 0
 
@@ -74,18 +124,19 @@ class Centre:
 
     def start(self) -> Process:
         """Start a control plane."""
-        store = MemoryStore(self.shelf, checks=False)
+        store = WatchedStore(self.shelf, self.witness)
         store.before_commit = self._before
         store.after_commit = self._after
+        clock = VirtualClock(self.loop, offset_ms=self.offset_ms)
         plane = Plane(
             store,
-            VirtualClock(self.loop),
+            clock,
             VirtualChance(self.loop),
             settings=self.settings,
             verdicts=self.verdicts,
             matches=self.matches,
         )
-        process = Process(plane, store)
+        process = Process(plane, store, clock)
         self.processes.append(process)
         self.starts += 1
         self._ticking(process)
@@ -96,8 +147,15 @@ class Centre:
         process = self.newest
         if process is not None:
             process.alive = False
-            process.store.lose()
+            process.store.close()
             self.processes.remove(process)
+
+    def step_clock(self, offset_ms: int) -> None:
+        """Set the wall clock of every machine here, as an administrator would."""
+        self.stepped_ms += abs(offset_ms - self.offset_ms)
+        self.offset_ms = offset_ms
+        for process in self.processes:
+            process.clock.offset_ms = offset_ms
 
     def usurp(self) -> None:
         """Start a second process and take the leadership from the first, which does not know."""
@@ -122,8 +180,17 @@ class Centre:
     def run(self, process: Process, command: Command[Any]) -> Any:
         """Run one command and check everything that must hold afterwards."""
         (outcome,) = process.plane.run([command])
+        _no_defect(outcome.error)
         self._settle(process)
         return outcome.get()
+
+    def _by(self, island: str, process: Process, command: Command[Any]) -> Any:
+        """Run a command that an island's message asks for."""
+        self.witness.writer = island
+        try:
+            return self.run(process, command)
+        finally:
+            self.witness.writer = ""
 
     # -- what islands ask -------------------------------------------------------------------
 
@@ -151,17 +218,25 @@ class Centre:
         reply: SessionReply = self.run(process, command)
         return reply
 
-    def sync(self, token: str, request: SyncRequest, answer: Callable[[SyncReply], None]) -> None:
-        """Take in a sync and answer it now or, without news, when the hold is over."""
+    def sync(
+        self,
+        island: str,
+        token: str,
+        *,
+        request: SyncRequest,
+        answer: Callable[[SyncReply], None],
+    ) -> None:
+        """Take in a sync of an island and answer it now or, without news, when the hold is over."""
         process = self.pick()
         if process is None:
             raise Unavailable("no control plane runs")
+        self.witness.says(island, request.reports)
 
         def command(tx: Tx) -> agents.Synced:
             session = agents.session_of(tx.state, token)
             return agents.sync(tx, session, request, self.settings)
 
-        synced: agents.Synced = self.run(process, command)
+        synced: agents.Synced = self._by(island, process, command)
         reply = agents.reply(process.plane.state, synced, request.seq, self.settings)
         if reply.version != request.known or synced.answer_now:
             answer(reply)
@@ -170,17 +245,18 @@ class Centre:
         process.held.setdefault(synced.island, []).append(held)
         self.loop.after(self.settings.hold_ms, lambda: self._release(process, held))
 
-    def keep(self, token: str, made: Artifact, raw: bytes) -> str:
+    def keep(self, island: str, token: str, *, made: Artifact, raw: bytes) -> str:
         """Record an artefact that an island brings."""
         process = self.pick()
         if process is None:
             raise Unavailable("no control plane runs")
+        self.witness.brings(island, made.job, made.fence)
 
         def command(tx: Tx) -> str:
             session = agents.session_of(tx.state, token)
             return keeping.vouch(tx, session.island, made, raw)
 
-        kept: str = self.run(process, command)
+        kept: str = self._by(island, process, command)
         return kept
 
     # -- inside -----------------------------------------------------------------------------
@@ -191,7 +267,7 @@ class Centre:
         try:
             if process.plane.lead():
                 process.plane.tick()
-        except CausewayError:
+        except Unavailable:
             # As in the service: the plane loads again, or follows, on its next turn.
             pass
         self._settle(process)
@@ -215,9 +291,31 @@ class Centre:
         held.answer(agents.reply(process.plane.state, held.synced, held.seq, self.settings))
 
     def _before(self, batch: Batch) -> None:
+        if self._strikes(batch, after=False):
+            raise Unavailable("the store failed before the write (injected)")
         if self.refuse_share and self.loop.chance.random() < self.refuse_share:
             raise Unavailable("the store failed before the write (injected)")
 
     def _after(self, batch: Batch) -> None:
+        self.witness.after(batch)
+        if self._strikes(batch, after=True):
+            raise Unavailable("the store failed after the write (injected)")
         if self.forget_share and self.loop.chance.random() < self.forget_share:
             raise Unavailable("the store failed after the write (injected)")
+
+    def _strikes(self, batch: Batch, *, after: bool) -> bool:
+        """Say whether a fault that waited for such a transaction strikes it."""
+        for doom in self.doomed:
+            if doom.after is after and any(j.state is doom.state for j in batch.jobs.values()):
+                self.doomed.remove(doom)
+                doom.struck()
+                return True
+        return False
+
+
+def _no_defect(error: Exception | None) -> None:
+    """Raise unless the error is one that a command may be answered with."""
+    if error is not None and (isinstance(error, IllegalMove) or type(error) is CausewayError):
+        raise Violation("no defect", str(error)) from error
+    if error is not None and not isinstance(error, CausewayError):
+        raise Violation("no defect", f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,8 @@
-"""What goes wrong, and when: each fault has a beginning, and an end that undoes it."""
+"""What goes wrong, and when: each fault has a beginning, and an end that undoes it.
+
+Half of the faults come at an instant of their own; the others lie in wait for a job to come into a
+chosen state and strike then, because the rare states are short and hold the rare mistakes.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,27 @@ from dataclasses import dataclass, field, replace
 from causeway.control import rounds
 from causeway.control.state import Tx
 from causeway.model.errors import CausewayError
-from causeway.twin.centre import Centre
+from causeway.model.jobs import Job, JobState
+from causeway.twin.centre import Centre, Doom
 from causeway.twin.island import SimIsland
 from causeway.twin.loop import Loop
 from causeway.twin.network import Link, Network
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
+AMBUSHED = (
+    JobState.PENDING,
+    JobState.QUEUED,
+    JobState.PLACED,
+    JobState.STARTING,
+    JobState.RUNNING,
+    JobState.STOPPING,
+    JobState.STOPPING,
+    JobState.DISCONNECTED,
+    JobState.DISCONNECTED,
+)
+"""States that faults lie in wait for."""
+NORMAL = Link()
 
 
 @dataclass(slots=True)
@@ -30,14 +48,21 @@ class Faults:
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(fault, state of a job that it hit) -> how often."""
 
+    traps: list[tuple[JobState, Callable[[], None]]] = field(default_factory=list)
+    """Faults that lie in wait: (state, fault)."""
+    struck: int = 0
+    """Faults that happened."""
+    _target: SimIsland | None = None
+    """The island that a trap was sprung on."""
+
     def schedule(self, count: int, *, from_ms: int, until_ms: int) -> None:
         """Lay out `count` faults over the time."""
-        kinds: tuple[Callable[[], None], ...] = (
+        everywhere: tuple[Callable[[], None], ...] = (
             self.kill_island,
             self.kill_island,
             self.partition,
             self.partition,
-            self.slow,
+            self.slow_link,
             self.lossy,
             self.lie,
             self.wipe,
@@ -45,23 +70,66 @@ class Faults:
             self.usurp,
             self.store_refuses,
             self.store_forgets,
+            self.store_strikes,
+            self.store_strikes,
             self.restart_agent,
             self.declare_lost,
             self.drain,
+            self.reclaim,
+            self.sluggish,
             self.skew,
+            self.step_clock,
         )
-        for _ in range(count):
-            kind = self.loop.chance.choice(kinds)
-            self.loop.at(round(self.loop.chance.uniform(from_ms, until_ms)), kind)
+        for number in range(count):
+            fault = self.loop.chance.choice(everywhere)
+            at_ms = round(self.loop.chance.uniform(from_ms, until_ms))
+            if number % 2:
+                self.loop.at(at_ms, fault)
+            else:
+                self._lie_in_wait(fault, at_ms, until_ms)
+
+    def _lie_in_wait(self, fault: Callable[[], None], at_ms: int, until_ms: int) -> None:
+        """Strike when a job comes into a state, from `at_ms` on; at some time in any case."""
+        trap = (self.loop.chance.choice(AMBUSHED), fault)
+
+        def fallback() -> None:
+            if trap in self.traps:
+                self.traps.remove(trap)
+                fault()
+
+        self.loop.at(at_ms, lambda: self.traps.append(trap))
+        latest_ms = min(at_ms + HOUR_MS, until_ms)
+        self.loop.at(latest_ms, fallback)
+
+    def moved(self, job: Job) -> None:
+        """A job came into a state: spring the first trap that waits for it, a moment later."""
+        trap = next((trap for trap in self.traps if trap[0] is job.state), None)
+        if trap is None:
+            return
+        self.traps.remove(trap)
+        current = job.current
+        here = next((i for i in self.islands if current and i.id == current.island), None)
+
+        def strike() -> None:
+            self._target = here
+            trap[1]()
+            self._target = None
+
+        # Sometimes before anybody has heard of the new state, sometimes a little after.
+        self._later(self.loop.chance.choice((0, 30, 1_000, 10_000)), strike)
 
     def heal(self) -> None:
         """Mend everything, for good."""
         for island in self.islands:
             self.network.links[island.profile.name] = Link()
-            island.lies = False
+            island.liar.on = island.reclaiming = False
+            island.slowness = 1.0
             if island.core is None:
                 island.start(self.join_token)
         self.centre.refuse_share = self.centre.forget_share = 0.0
+        self.centre.doomed.clear()
+        self.traps.clear()
+        self.centre.step_clock(0)
         if self.centre.newest is None:
             self.centre.start()
         self.centre.retire()
@@ -95,12 +163,23 @@ class Faults:
         link.cut = True
         self._later(self._spell(1, 180), lambda: setattr(link, "cut", False))
 
-    def slow(self) -> None:
+    def slow_link(self) -> None:
         """Make a link slow enough that messages outlive leases."""
-        island = self._victim("slow")
-        link = self._link(island)
-        link.delay_ms = self.loop.chance.choice((2_000.0, 20_000.0, 60_000.0))
-        self._later(self._spell(5, 60), lambda: setattr(link, "delay_ms", 40.0))
+        link = self._link(self._victim("slow_link"))
+        link.delay_ms = self.loop.chance.choice((2_000.0, 20_000.0, 120_000.0))
+        self._later(self._spell(5, 60), lambda: setattr(link, "delay_ms", NORMAL.delay_ms))
+
+    def sluggish(self) -> None:
+        """Make everything at an island but the work itself take ten times as long."""
+        island = self._victim("sluggish")
+        island.slowness = 10.0
+        self._later(self._spell(5, 120), lambda: setattr(island, "slowness", 1.0))
+
+    def reclaim(self) -> None:
+        """Let an owner take the capacity back for a while, and tell the centre so."""
+        island = self._victim("reclaim")
+        island.reclaiming = True
+        self._later(self._spell(10, 120), lambda: setattr(island, "reclaiming", False))
 
     def lossy(self) -> None:
         """Make a link lose and double many messages."""
@@ -109,15 +188,15 @@ class Faults:
         link.loss_share, link.double_share = 0.4, 0.3
 
         def mend() -> None:
-            link.loss_share, link.double_share = 0.01, 0.01
+            link.loss_share, link.double_share = NORMAL.loss_share, NORMAL.double_share
 
         self._later(self._spell(5, 120), mend)
 
     def lie(self) -> None:
-        """Let an island lie about fences, usage and progress."""
+        """Let an island lie about fences, usage, progress and ends."""
         island = self._victim("lie")
-        island.lies = True
-        self._later(self._spell(5, 120), lambda: setattr(island, "lies", False))
+        island.liar.on = True
+        self._later(self._spell(5, 120), lambda: setattr(island.liar, "on", False))
 
     def skew(self) -> None:
         """Set an island's wall clock wrong, within what a session request may be off."""
@@ -132,7 +211,8 @@ class Faults:
         process = self.centre.newest
 
         def declare() -> None:
-            if process is not None and process.alive and island.id:
+            off = island.core is None
+            if off and process is not None and process.alive and island.id:
                 self._quietly(lambda: self.centre.run(process, self._lost_command(island)))
 
         self._later(MINUTE_MS, declare)
@@ -151,6 +231,23 @@ class Faults:
         self._later(self._spell(10, 60), self._uncordon_all)
 
     # -- the centre ---------------------------------------------------------------------------
+
+    def store_strikes(self) -> None:
+        """Fail the very transaction that brings a job into a state, before or after the write."""
+        state = self.loop.chance.choice(AMBUSHED)
+        after = self.loop.chance.random() < 0.5
+        name = "store_forgets" if after else "store_refuses"
+
+        def struck() -> None:
+            self.struck += 1
+            self.coverage[name, state.value] += 1
+
+        self.centre.doomed.append(Doom(state, after, struck))
+
+    def step_clock(self) -> None:
+        """Set the wall clock of the centre's machines, forwards or back."""
+        self._note_all("step_clock")
+        self.centre.step_clock(self.loop.chance.randint(-200_000, 200_000))
 
     def kill_centre(self) -> None:
         """Kill -9 the control plane; another starts after seconds or minutes."""
@@ -227,7 +324,8 @@ class Faults:
         self.loop.after(wait_ms, act)
 
     def _victim(self, fault: str) -> SimIsland:
-        island = self.loop.chance.choice(self.islands)
+        island = self._target or self.loop.chance.choice(self.islands)
+        self.struck += 1
         hit = [
             job.state.value
             for job in self.centre.shelf.unfinished.values()
@@ -237,5 +335,6 @@ class Faults:
         return island
 
     def _note_all(self, fault: str) -> None:
-        states = {job.state.value for job in self.centre.shelf.unfinished.values()}
-        self.coverage.update((fault, state) for state in states or {"idle"})
+        self.struck += 1
+        states = [job.state.value for job in self.centre.shelf.unfinished.values()]
+        self.coverage.update((fault, state) for state in dict.fromkeys(states or ["idle"]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,44 +28,32 @@ from causeway.agent.instructions import (
 from causeway.model.artifacts import Artifact
 from causeway.model.errors import CausewayError, Unauthenticated
 from causeway.model.islands import Inventory, Profile
-from causeway.model.jobs import FailureClass
-from causeway.model.protocol import (
-    CheckpointReport,
-    JoinRequest,
-    Phase,
-    SessionRequest,
-    SyncReply,
-    SyncRequest,
-)
-from causeway.ports.engine import Launch, Status
+from causeway.model.protocol import CheckpointReport, JoinRequest, SessionRequest, SyncReply
+from causeway.ports.engine import Launch
 from causeway.twin.centre import Centre
+from causeway.twin.engine import Key, SimEngine
+from causeway.twin.lies import Liar
 from causeway.twin.loop import Loop, VirtualClock
 from causeway.twin.network import Network
-from causeway.twin.workload import Work
 
-Key = tuple[str, int]
 PATIENCE_MS = 5_000
 """A sync is given up this long after the centre's hold."""
 RETRY_MS = 5_000
+UPLOAD_TIMEOUT_MS = 120_000
+IDLE_MS = 300_000
+"""An agent that waits for an answer looks up at least this often."""
 
 
 @dataclass(slots=True)
-class Run:
-    """One attempt in the simulated engine."""
+class _Asked:
+    """One sync under way."""
 
-    launch: Launch
-    work: Work
-    step: int
-    """Steps done when it started."""
-    started_ms: int
-    """True time."""
-    status: Status
-    saved_step: int = -1
-
-    @property
-    def live(self) -> bool:
-        """Whether its processes exist."""
-        return self.status.phase in (Phase.STARTING, Phase.RUNNING)
+    life: int
+    token: str
+    seq: int
+    sent_ms: int
+    over: bool = False
+    """Answered or given up."""
 
 
 class SimIsland:
@@ -92,18 +81,21 @@ class SimIsland:
         self.id = ""
         self.disk = AgentJournal(island="")
         self.core: AgentCore | None = None
-        self.runs: dict[Key, Run] = {}
-        self.works: Callable[[str], Work] = lambda job: Work()
+        self.engine = SimEngine(loop, self.clock, changed=self._poll, saved=self._saved)
+        self.liar = Liar(loop.chance)
         self.started: Callable[[SimIsland, Launch], None] = lambda island, launch: None
-        self.lies = False
-        self.lied = False
-        """Whether it has lied since it was started: nobody can say what it really runs."""
+        self.reclaiming = False
+        """Whether the owner is taking the capacity back."""
+        self.slowness = 1.0
+        """How much longer than usual everything but the work itself takes here."""
         self.life = 0
         """Grows with each kill; what an earlier life began does not reach a later one."""
         self._token = ""
         self._news = 0
         self._waiting = 0
         self._join_token = ""
+        self._alarm = 0
+        self._alarm_ms = 0
 
     # -- life and death ---------------------------------------------------------------------
 
@@ -122,14 +114,15 @@ class SimIsland:
             tick_ms=600_000,
         )
         self._do(self.core.on_engine({}, self.now_ms))
-        self._pump(self.life)
+        self._wake(self._alarm)
 
     def kill(self) -> None:
         """Kill -9 the agent; its processes die with it."""
         self.life += 1
-        self.lied = False
+        self._alarm += 1
+        self.liar.told = False
         self.core = None
-        self.runs.clear()
+        self.engine.kill()
 
     def wipe(self) -> None:
         """Lose the disk; the key survives (it is in the owner's safe)."""
@@ -140,27 +133,34 @@ class SimIsland:
         """The island's monotonic clock."""
         return self.clock.monotonic_ms()
 
-    def live_jobs(self) -> list[str]:
-        """Return the jobs whose processes exist here."""
-        return [job for (job, _), run in self.runs.items() if run.live]
-
     # -- talking to the centre --------------------------------------------------------------
 
-    def _pump(self, life: int) -> None:
+    def _wake(self, alarm: int) -> None:
         """The shell's loop: a session, then one sync at a time, and one more when there is news."""
         core = self.core
-        if core is None or life != self.life:
+        if core is None or alarm != self._alarm:
             return
         if not self.id:
-            self._join(life)
+            self._join(self.life)
         elif not self._token:
-            self._open_session(life)
+            self._open_session(self.life)
         elif self._waiting == 0 or (core.news != self._news and self._waiting < 2):
-            self._sync(life)
+            self._sync(self.life)
+        self._alarm_ms = 0
         self._do(core.on_time(self.now_ms))
-        due = core.next_ms()
-        wait_ms = RETRY_MS if due is None else max(50, due - self.now_ms)
-        self.loop.after(self.clock.true_wait_ms(min(wait_ms, RETRY_MS)), lambda: self._pump(life))
+
+    def _sleep(self, core: AgentCore) -> None:
+        """Set the alarm for whatever is due next, if it does not ring before that anyway."""
+        wait_ms = IDLE_MS if self._token and self._waiting else RETRY_MS
+        due_ms = core.next_ms()
+        if due_ms is not None:
+            wait_ms = min(wait_ms, max(50, due_ms - self.now_ms))
+        at_ms = self.loop.now_ms + round(self.clock.true_wait_ms(wait_ms))
+        if not self._alarm_ms or at_ms < self._alarm_ms:
+            self._alarm += 1
+            self._alarm_ms = at_ms
+            alarm = self._alarm
+            self.loop.at(at_ms, lambda: self._wake(alarm))
 
     def _join(self, life: int) -> None:
         public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -213,69 +213,48 @@ class SimIsland:
             return
         self._news = core.news
         self._waiting += 1
-        request = core.sync_request(self.now_ms)
-        sent_ms, token, seq = self.now_ms, self._token, request.seq
-        told = self._twisted(request) if self.lies else request
-        over = {"done": False}
+        request = core.sync_request(self.now_ms, reclaim=self.reclaiming)
+        asked = _Asked(life, self._token, request.seq, self.now_ms)
+        told = self.liar.twist(request)
 
         def answer(reply: SyncReply) -> None:
-            self.network.send(self.profile.name, lambda: self._answered(life, reply, sent_ms, over))
+            self.network.send(self.profile.name, lambda: self._answered(asked, reply))
 
         def arrive() -> None:
             try:
-                self.centre.sync(token, told, answer)
+                self.centre.sync(self.id, asked.token, request=told, answer=answer)
             except Unauthenticated:
-                self.network.send(self.profile.name, lambda: self._refused(life, token))
+                self.network.send(self.profile.name, lambda: self._refused(life, asked.token))
             except CausewayError:
                 return
 
-        def give_up() -> None:
-            if not over["done"] and life == self.life and self.core is not None:
-                over["done"] = True
-                self._waiting = max(0, self._waiting - 1)
-                self.core.on_lost(seq)
-
         self.network.send(self.profile.name, arrive)
-        self.loop.after(self.centre.settings.hold_ms + PATIENCE_MS, give_up)
+        self.loop.after(self.centre.settings.hold_ms + PATIENCE_MS, lambda: self._given_up(asked))
 
-    def _answered(self, life: int, reply: SyncReply, sent_ms: int, over: dict[str, bool]) -> None:
+    def _given_up(self, asked: _Asked) -> None:
         core = self.core
-        if core is None or life != self.life:
-            return
-        if not over["done"]:
-            over["done"] = True
+        if core is not None and asked.life == self.life and not asked.over:
+            asked.over = True
             self._waiting = max(0, self._waiting - 1)
-        self._do(core.on_reply(reply, sent_ms, now_ms=self.now_ms))
+            core.on_lost(asked.seq)
+            self._sleep(core)
+
+    def _answered(self, asked: _Asked, reply: SyncReply) -> None:
+        core = self.core
+        if core is None or asked.life != self.life or asked.token != self._token:
+            return
+        if not asked.over:
+            asked.over = True
+            self._waiting = max(0, self._waiting - 1)
+        self._do(core.on_reply(reply, asked.sent_ms, now_ms=self.now_ms))
         self._poll()
         if self._waiting == 0 and self._token:
-            self._sync(life)
+            self._sync(asked.life)
 
     def _refused(self, life: int, token: str) -> None:
-        if life == self.life and token == self._token:
+        if life == self.life and token == self._token and self.core is not None:
             self._token = ""
-
-    def _twisted(self, request: SyncRequest) -> SyncRequest:
-        """Lie: claim an early success, another fence, or more usage than there was."""
-        chance = self.loop.chance
-        self.lied = True
-        reports = []
-        for report in request.reports:
-            kind = chance.randrange(6)
-            if kind == 0:
-                reports.append(replace(report, fence=report.fence + chance.choice((-1, 1, 7))))
-            elif kind == 1:
-                inflated = tuple(
-                    replace(t, end_ms=t.end_ms * 50 + 10**8, energy_mj=t.energy_mj * 1000)
-                    for t in report.ticks
-                )
-                reports.append(replace(report, ticks=inflated))
-            elif kind == 2:
-                reports.append(replace(report, ticks=report.ticks[1:]))
-            elif kind == 3:
-                reports.append(replace(report, last_step=report.last_step + 10**6))
-            else:
-                reports.append(report)
-        return replace(request, reports=tuple(reports))
+            self._sleep(self.core)
 
     # -- doing what the core asks ---------------------------------------------------------------
 
@@ -283,8 +262,11 @@ class SimIsland:
         for instruction in instructions:
             self._carry_out(instruction)
         core = self.core
-        if core is not None and core.news != self._news and self._token and self._waiting < 2:
+        if core is None:
+            return
+        if core.news != self._news and self._token and self._waiting < 2:
             self._sync(self.life)
+        self._sleep(core)
 
     def _carry_out(self, instruction: Instruction) -> None:
         if isinstance(instruction, WriteJournal):
@@ -293,9 +275,9 @@ class SimIsland:
         elif isinstance(instruction, Launch):
             self._launch(instruction)
         elif isinstance(instruction, Stop):
-            self._stop(instruction)
+            self.engine.stop(instruction)
         elif isinstance(instruction, Forget):
-            self.runs.pop((instruction.job, instruction.fence), None)
+            self.engine.forget((instruction.job, instruction.fence))
         elif isinstance(instruction, CancelStage):
             return
         elif isinstance(instruction, Stage):
@@ -315,7 +297,8 @@ class SimIsland:
             if self.core is not None and life == self.life:
                 self._do(act(self.core))
 
-        self.loop.after(self.loop.chance.uniform(0.1, 1.0) * most_ms, then)
+        share = self.loop.chance.uniform(0.0, 1.0)
+        self.loop.after(share * most_ms * self.slowness, then)
 
     def _staged(self, core: AgentCore, stage: Stage) -> list[Instruction]:
         problem = None
@@ -324,124 +307,77 @@ class SimIsland:
         key = (stage.start.job, stage.start.fence)
         return core.on_staged(*key, now_ms=self.now_ms, problem=problem)
 
-    # -- the engine -----------------------------------------------------------------------------
-
     def _launch(self, launch: Launch) -> None:
-        key = (launch.job, launch.fence)
-        if key in self.runs:
-            return
-        work = self.works(launch.job)
         core = self.core
         assert core is not None
-        resume = max(0, core.attempts[key].start.resume_step)
-        self.runs[key] = Run(
-            launch=launch,
-            work=work,
-            step=resume,
-            started_ms=self.loop.now_ms,
-            status=Status(
-                phase=Phase.RUNNING, started_monotonic_ms=self.now_ms, isolation="process"
-            ),
-        )
+        held = core.attempts[(launch.job, launch.fence)]
+        self.engine.launch(launch, held.start.resume_step)
         self.started(self, launch)
-        self._plan_end(key)
-        self._plan_save(key)
         self._later(100, lambda _: self._polled())
-
-    def _plan_end(self, key: Key) -> None:
-        run = self.runs[key]
-        left_ms = (run.work.steps - run.step) * run.work.step_ms
-        fails_ms = run.work.fails_after_ms(self.loop.chance)
-        end_ms = min(left_ms, fails_ms) if fails_ms is not None else left_ms
-        failed = fails_ms is not None and fails_ms < left_ms
-        life = self.life
-
-        def end() -> None:
-            if life != self.life or self.runs.get(key) is not run or not run.live:
-                return
-            if failed:
-                self._close(run, Phase.FAILED, code=1, failure=run.work.failure)
-            else:
-                self._close(run, Phase.SUCCEEDED, code=0)
-            self._poll()
-
-        self.loop.after(end_ms, end)
-
-    def _plan_save(self, key: Key) -> None:
-        run = self.runs[key]
-        if run.work.save_every_ms <= 0:
-            return
-        life = self.life
-
-        def save() -> None:
-            if life != self.life or self.runs.get(key) is not run or not run.live:
-                return
-            step = run.step + (self.loop.now_ms - run.started_ms) // run.work.step_ms
-            core = self.core
-            if core is not None and step > run.saved_step:
-                run.saved_step = step
-                self._do(core.on_checkpoint_found(*key, step, now_ms=self.now_ms))
-            self.loop.after(run.work.save_every_ms, save)
-
-        self.loop.after(run.work.save_every_ms, save)
-
-    def _stop(self, stop: Stop) -> None:
-        key = (stop.job, stop.fence)
-        run = self.runs.get(key)
-        if run is None or not run.live:
-            return
-        if stop.grace_ms == 0:
-            self._close(run, Phase.STOPPED, code=137)
-            self._later(10, lambda _: self._polled())
-            return
-        life = self.life
-
-        def killed() -> None:
-            if life == self.life and self.runs.get(key) is run and run.live:
-                self._close(run, Phase.STOPPED, code=143)
-                self._poll()
-
-        self.loop.after(self.loop.chance.uniform(0, stop.grace_ms), killed)
-
-    def _close(
-        self, run: Run, phase: str, *, code: int, failure: FailureClass | None = None
-    ) -> None:
-        wall_ms = self.loop.now_ms - run.started_ms
-        run.status = replace(
-            run.status,
-            phase=phase,
-            exit_code=code,
-            failure=failure,
-            message="" if failure is None else f"simulated {failure.value} failure",
-            ended_monotonic_ms=self.now_ms,
-            cpu_ms=wall_ms,
-            energy_mj=wall_ms * 8,
-        )
-
-    def _statuses(self) -> Mapping[Key, Status]:
-        found = {}
-        for key, run in self.runs.items():
-            wall_ms = self.loop.now_ms - run.started_ms
-            live = replace(run.status, cpu_ms=wall_ms, energy_mj=wall_ms * 8)
-            found[key] = live if run.live else run.status
-        return found
 
     def _polled(self) -> list[Instruction]:
         assert self.core is not None
-        return self.core.on_engine(self._statuses(), self.now_ms)
+        return self.core.on_engine(self.engine.statuses(), self.now_ms)
 
     def _poll(self) -> None:
         if self.core is not None:
             self._do(self._polled())
 
+    def _saved(self, key: Key, step: int) -> None:
+        """A run wrote a checkpoint, and a line of progress before it."""
+        core = self.core
+        if core is not None:
+            line = b'{"step": %d}' % step
+            self._do(core.on_progress(*key, [line], now_ms=self.now_ms))
+            self._do(core.on_checkpoint_found(*key, step, now_ms=self.now_ms))
+
     # -- uploads --------------------------------------------------------------------------------
 
     def _upload(self, job: str, fence: int, *, step: int = -1, paths: tuple[str, ...] = ()) -> None:
-        life = self.life
+        life, token = self.life, self._token
+        made, raw = self._made(job, fence, step=step, paths=paths)
+        over = False
+
+        def finish(problem: Problem | None) -> None:
+            nonlocal over
+            core = self.core
+            if over or core is None or life != self.life:
+                return
+            over = True
+            if step >= 0:
+                made_at = CheckpointReport(artifact=made.id, step=step, bytes=made.bytes)
+                self._do(core.on_checkpoint(job, fence, problem or made_at, now_ms=self.now_ms))
+            else:
+                kept = {path: made.id for path in paths}
+                self._do(core.on_outputs(job, fence, problem or kept, now_ms=self.now_ms))
+
+        def arrive() -> None:
+            problem = None
+            try:
+                self.centre.keep(self.id, token, made=made, raw=raw)
+            except CausewayError as error:
+                retry = error.code not in ("stale_fence", "refused")
+                problem = Problem(message=error.message, retry=retry)
+            self.network.send(self.profile.name, lambda: finish(problem))
+
+        def send() -> None:
+            if life == self.life:
+                self.network.send(self.profile.name, arrive)
+
+        self.loop.after(self.loop.chance.uniform(500, 30_000) * self.slowness, send)
+        timeout = Problem(message="the upload timed out")
+        self.loop.after(UPLOAD_TIMEOUT_MS, lambda: finish(timeout))
+
+    def _made(
+        self, job: str, fence: int, *, step: int, paths: tuple[str, ...]
+    ) -> tuple[Artifact, bytes]:
+        """Return an artefact as this island would describe and sign it."""
+        if self.liar.on and self.loop.chance.random() < 0.3:
+            fence -= 1
         kind = "checkpoint" if step >= 0 else "output"
         raw = f"{kind} {job} {fence} {step} {paths}".encode()
         made = Artifact(
-            id=f"sha256:{abs(hash_of(raw)):064x}",
+            id=f"sha256:{hashlib.sha256(raw).hexdigest()}",
             tenant="",
             kind=kind,
             bytes=1_000_000,
@@ -452,43 +388,4 @@ class SimIsland:
             fence=fence,
             meta={"step": step} if step >= 0 else {},
         )
-
-        def done(problem: Problem | None) -> None:
-            core = self.core
-            if core is None or life != self.life:
-                return
-            if step >= 0:
-                made_at = CheckpointReport(artifact=made.id, step=step, bytes=made.bytes)
-                self._do(core.on_checkpoint(job, fence, problem or made_at, now_ms=self.now_ms))
-            else:
-                kept = {path: made.id for path in paths}
-                self._do(core.on_outputs(job, fence, problem or kept, now_ms=self.now_ms))
-
-        over = {"done": False}
-
-        def finish(problem: Problem | None) -> None:
-            if not over["done"]:
-                over["done"] = True
-                done(problem)
-
-        def arrive() -> None:
-            problem = None
-            try:
-                self.centre.keep(self._token, made, raw)
-            except CausewayError as error:
-                retry = error.code not in ("stale_fence", "refused")
-                problem = Problem(message=error.message, retry=retry)
-            self.network.send(self.profile.name, lambda: finish(problem))
-
-        self.loop.after(
-            self.loop.chance.uniform(500, 30_000),
-            lambda: self.network.send(self.profile.name, arrive),
-        )
-        self.loop.after(120_000, lambda: finish(Problem(message="the upload timed out")))
-
-
-def hash_of(raw: bytes) -> int:
-    """Return a digest of content as a number."""
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(raw).digest(), "big")
+        return made, raw

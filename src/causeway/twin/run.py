@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
 
 import msgspec
 
+from causeway import law
 from causeway.control import submit, tenancy
 from causeway.control.settings import Settings
 from causeway.control.state import Tx
-from causeway.discover import compile_filter
-from causeway.model.errors import CausewayError
-from causeway.model.fleet import PoolView
+from causeway.discover import Filter, compile_filter
+from causeway.model.errors import NotFound, Unavailable
+from causeway.model.fleet import PoolView, WaitingJob
+from causeway.model.identifiers import Kind, Urn
 from causeway.model.islands import Inventory, Profile
-from causeway.model.jobs import TERMINAL
+from causeway.model.jobs import Job
 from causeway.model.money import Purchase
 from causeway.model.parties import AccessRole, Caller, Tenant
+from causeway.model.reasons import Reason
 from causeway.model.resources import Capacity
-from causeway.twin.centre import Centre, Process
+from causeway.twin.centre import Centre
 from causeway.twin.faults import HOUR_MS, MINUTE_MS, Faults
-from causeway.twin.invariants import Invariants, Violation, waits_with_reasons
+from causeway.twin.invariants import Invariants
 from causeway.twin.island import SimIsland
 from causeway.twin.loop import Loop
 from causeway.twin.network import Network
+from causeway.twin.witness import Place, Violation, Witness
 from causeway.twin.workload import GIB, submission_of, work_of
 
 SETTINGS = Settings(
     issuer="twin.causeway",
-    lease_ms=120_000,
-    hold_ms=45_000,
-    skew_ms=5_000,
-    tick_ms=20_000,
+    lease_ms=240_000,
+    hold_ms=90_000,
+    skew_ms=10_000,
+    tick_ms=30_000,
     settle_every_ms=3_600_000,
 )
 """Longer leases than live, so that a virtual day costs seconds; every rule is the same."""
@@ -59,8 +65,14 @@ class Result:
     violation: str = ""
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    violated: str = ""
+    """Name of the invariant that did not hold."""
     messages: int = 0
     dropped: int = 0
+    writes: int = 0
+    """Ticks, progress points and artefacts that were taken, each from the holder of its fence."""
+    stale: int = 0
+    """Writes under a fence that the writer did not hold; every one was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +85,27 @@ class Scale:
     faults: int = 100
 
 
+@lru_cache(maxsize=1_024)
+def _filter(expression: str) -> Filter:
+    return compile_filter(expression)
+
+
 def matches(expression: str, pool: PoolView) -> bool:
     """Evaluate a `where` expression."""
-    return bool(compile_filter(expression).matches(pool))
+    return bool(_filter(expression).matches(pool))
+
+
+@lru_cache(maxsize=1)
+def _rules() -> law.Rules:
+    return law.parse(files("causeway.law").joinpath(law.RULES_FILE).read_text())
+
+
+def verdicts(
+    waiting: Sequence[WaitingJob], pools: Sequence[PoolView], now_ms: int
+) -> Mapping[str, Mapping[str, Reason]]:
+    """Ask the real law room, with its real rules, about jobs that carry labels."""
+    labelled = [job for job in waiting if job.spec.data]
+    return law.verdicts(labelled, pools, _rules(), now_ms=now_ms) if labelled else {}
 
 
 class Simulation:
@@ -86,13 +116,18 @@ class Simulation:
         self.scale = scale
         self.loop = Loop(seed)
         self.network = Network(self.loop)
-        self.centre = Centre(self.loop, settings=settings, verdicts=lambda *_: {}, matches=matches)
-        self.islands = [self._island(number) for number in range(scale.islands)]
-        self.invariants = Invariants(
-            self.centre,
-            self.islands,
+        self.places: dict[str, Place] = {}
+        self.witness = Witness(
+            places=self.places,
             quotas={t.name: (t.quota_devices or 0) + (t.borrow_devices or 0) for t in TENANTS},
+            rules=_rules(),
+            now_ms=lambda: self.loop.now_ms,
         )
+        self.centre = Centre(
+            self.loop, self.witness, settings=settings, verdicts=verdicts, matches=matches
+        )
+        self.islands = [self._island(number) for number in range(scale.islands)]
+        self.invariants = Invariants(self.centre, self.islands)
         self.result = Result(seed)
 
     def _island(self, number: int) -> SimIsland:
@@ -112,10 +147,12 @@ class Simulation:
             cpu_model="simulated",
             capacity=Capacity(
                 cpu_milli=cores * 1_000,
-                memory_bytes=32 * GIB,
+                memory_bytes=chance.choice((10, 16, 32)) * GIB,
                 disk_bytes=100 * GIB,
             ),
         )
+        urn = str(Urn(self.centre.settings.issuer, Kind.ISLAND, profile.name))
+        self.places[urn] = Place.of(profile.jurisdiction, inventory)
         return SimIsland(
             self.loop,
             self.network,
@@ -133,6 +170,7 @@ class Simulation:
             self._evening()
         except Violation as violation:
             self.result.violation = f"{violation} (at {self.loop.now_ms})"
+            self.result.violated = violation.invariant
         self._sum_up()
         return self.result
 
@@ -140,12 +178,18 @@ class Simulation:
         process = self.centre.start()
         process.plane.lead()
         token = self.centre.run(process, self._found)
+        self.faults = Faults(self.loop, self.network, self.centre, self.islands, token)
         for island in self.islands:
-            island.works = lambda job: work_of(job, self.seed)
+            island.engine.works = lambda job: work_of(job, self.seed)
             island.started = self.invariants.started
             island.start(token)
-        self.centre.checked = self._checked
-        self.faults = Faults(self.loop, self.network, self.centre, self.islands, token)
+        self.centre.checked = self.invariants.after_step
+        self.witness.given_up = self.invariants.given_up
+        self.witness.moved = self._moved
+
+    def _moved(self, job: Job) -> None:
+        self.invariants.moved(job)
+        self.faults.moved(job)
 
     def _found(self, tx: Tx) -> str:
         for tenant in TENANTS:
@@ -168,7 +212,6 @@ class Simulation:
             )
             self.loop.at(at_ms, self._submission(number))
         self.faults.schedule(self.scale.faults, from_ms=start_ms + 5 * MINUTE_MS, until_ms=end_ms)
-        self.result.faults = self.scale.faults
         self.loop.run(end_ms)
 
     def _evening(self) -> None:
@@ -181,14 +224,7 @@ class Simulation:
         self.invariants.at_the_end()
 
     def _open(self) -> bool:
-        unfinished = self.centre.shelf.unfinished.values()
-        return any(job.state not in TERMINAL for job in unfinished)
-
-    def _checked(self, process: Process) -> None:
-        self.invariants.after_step(process)
-        state = process.plane.state
-        if process.plane.leading and process is self.centre.newest and not state.dirty:
-            waits_with_reasons(state)
+        return bool(self.centre.shelf.unfinished)
 
     def _submission(self, number: int) -> Callable[[], None]:
         chance = self.loop.chance
@@ -202,7 +238,7 @@ class Simulation:
             process = self.centre.pick()
             try:
                 if process is None:
-                    raise CausewayError("no control plane runs")
+                    raise Unavailable("no control plane runs")
                 known = process.store.key(tenant, key)
 
                 def command(tx: Tx) -> submit.Submitted:
@@ -217,7 +253,7 @@ class Simulation:
                     )
 
                 made = self.centre.run(process, command)
-            except CausewayError:
+            except Unavailable:
                 self.loop.after(15_000, attempt)
                 return
             self._accepted(made, caller, cancels)
@@ -228,20 +264,25 @@ class Simulation:
         return attempt
 
     def _accepted(self, made: submit.Submitted, caller: Caller, cancels: bool) -> None:
-        self.invariants.acknowledged.update((made.id, *made.members))
+        self.invariants.accepted((made.id, *made.members))
         if cancels and not made.repeated:
-            wait_ms = self.loop.chance.uniform(0, 2 * HOUR_MS)
+            wait_ms = self.loop.chance.choice((20_000, HOUR_MS)) * self.loop.chance.random()
             self.loop.after(wait_ms, lambda: self._cancel(made.id, caller))
 
     def _cancel(self, job: str, caller: Caller) -> None:
         process = self.centre.pick()
-        try:
-            if process is None:
-                raise CausewayError("no control plane runs")
-            self.centre.run(process, lambda tx: submit.cancel(tx, caller, job))
-        except CausewayError as error:
-            if error.code in ("error", "unavailable"):
-                self.loop.after(15_000, lambda: self._cancel(job, caller))
+        if process is not None:
+            try:
+                self.centre.run(process, lambda tx: submit.cancel(tx, caller, job))
+            except NotFound:
+                # It ended so long ago that it is in the store alone: there is nothing to cancel.
+                return
+            except Unavailable:
+                process = None
+        if process is None:
+            self.loop.after(15_000, lambda: self._cancel(job, caller))
+        else:
+            self.invariants.cancelled(job)
 
     def _sum_up(self) -> None:
         shelf = self.centre.shelf
@@ -256,8 +297,10 @@ class Simulation:
         result.events = len(shelf.events)
         result.ends.update(job.state.value for job in shelf.jobs.values())
         result.messages, result.dropped = self.network.sent, self.network.dropped
+        result.writes, result.stale = self.witness.writes, self.witness.stale_tried
         if hasattr(self, "faults"):
             result.coverage.update(self.faults.coverage)
+            result.faults = self.faults.struck
 
 
 def simulate(seed: int, scale: Scale = Scale()) -> Result:

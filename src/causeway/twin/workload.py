@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from causeway.model.jobs import (
     CheckpointPolicy,
+    DataLabel,
     FailureClass,
     JobSpec,
     Member,
@@ -17,6 +18,16 @@ from causeway.model.jobs import (
 from causeway.model.resources import Resources
 
 GIB = 1024**3
+LABELS: tuple[tuple[DataLabel, ...], ...] = (
+    (),
+    (),
+    (),
+    (DataLabel(data_class="public"),),
+    (DataLabel(data_class="personal", subject_region="EEA"),),
+    (DataLabel(data_class="personal", subject_region="EEA", mechanisms=("scc",)),),
+    (DataLabel(data_class="sensitive_personal", subject_region="EEA"),),
+)
+"""Each is lawful on the first island, so that every job can end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +72,7 @@ def spec_of(chance: random.Random, name: str) -> JobSpec:
         run="python train.py",
         resources=Resources(
             cpu_milli=chance.choice((500, 1000, 1000, 2000)),
-            memory_bytes=chance.choice((1, 2)) * GIB,
+            memory_bytes=chance.choice((1, 2, 3)) * GIB,
         ),
         num_nodes=chance.choice((1, 1, 1, 2, 3)),
         checkpoint=CheckpointPolicy(interval_s=120) if saves else None,
@@ -72,6 +83,7 @@ def spec_of(chance: random.Random, name: str) -> JobSpec:
         spot=chance.random() < 0.8,
         expected_run_s=chance.choice((0.0, 600.0, 7_200.0)),
         where=chance.choice(("", "", "site.jurisdiction in EU")),
+        data=chance.choice(LABELS),
     )
 
 
