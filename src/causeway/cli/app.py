@@ -40,6 +40,8 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("uncordon", "fleet:uncordon", FLEET, "Let new work onto an island again."),
     ("drain", "fleet:drain", FLEET, "Cordon an island and move its work away."),
     ("lost", "fleet:lost", FLEET, "Declare a cut-off island lost."),
+    ("expel", "fleet:expel", FLEET, "Revoke an island's key at once."),
+    ("admit", "fleet:admit", FLEET, "Accept an expelled island's key again."),
     ("cost", "jobs:cost", MONEY, "Show what a job costs so far."),
     ("bill", "fleet:bill", MONEY, "Show the project's bill."),
     ("models", "fleet:models", MONEY, "List the models in the library."),

@@ -112,6 +112,36 @@ def lost(island: str, /, *, yes: Yes = False, json: Json = False) -> int:
     return _steer(island, "lost", json=json)
 
 
+def expel(island: str, /, *, yes: Yes = False, json: Json = False) -> int:
+    """Revoke an island's key at once; its work stops itself and is placed elsewhere.
+
+    Parameters
+    ----------
+    island
+        Identifier or name.
+    yes
+        Do not ask.
+    json
+        Print the answer as JSON.
+    """
+    if not yes and not talk.ask(f"Revoke the key of {island}?"):
+        return exits.SAID_NO
+    return _steer(island, "expel", json=json)
+
+
+def admit(island: str, /, *, json: Json = False) -> int:
+    """Accept the key of an expelled island again.
+
+    Parameters
+    ----------
+    island
+        Identifier or name.
+    json
+        Print the answer as JSON.
+    """
+    return _steer(island, "admit", json=json)
+
+
 def _steer(island: str, action: str, *, json: bool) -> int:
     with Client.from_settings() as client:
         talk.show(client.steer(island, action), lambda one: sheets.islands([one]), as_json=json)

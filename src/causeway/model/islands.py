@@ -149,6 +149,8 @@ class Island:
     """Grows with each new agent session; older sessions are refused."""
     cordoned: bool = False
     draining: bool = False
+    expelled: bool = False
+    """Its key is revoked: it may neither join nor open a session until it is admitted again."""
     losses: int = 0
     """How often it was lost; part of its reliability history."""
     latency_ms: Mapping[str, float] = field(default_factory=dict)

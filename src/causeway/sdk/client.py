@@ -39,6 +39,9 @@ LINE_BYTES = 200
 """How long a log line is taken to be when the last N are asked for."""
 ENDED = frozenset(state.value for state in TERMINAL)
 
+ISLAND_ACTIONS = ("cordon", "uncordon", "drain", "lost", "expel", "admit")
+"""What an operator may do to an island."""
+
 
 class Client:
     """One control plane, as one token. Use it from one thread at a time.
@@ -193,9 +196,9 @@ class Client:
         return self._list(calls.get("/v1/islands"), "islands")
 
     def steer(self, island: str, action: str) -> dict[str, Any]:
-        """Cordon, uncordon or drain an island, or declare it lost."""
-        if action not in ("cordon", "uncordon", "drain", "lost"):
-            raise InvalidInput(f"{action!r} is not an action", hint="cordon, uncordon, drain, lost")
+        """Do one of `ISLAND_ACTIONS` to an island."""
+        if action not in ISLAND_ACTIONS:
+            raise InvalidInput(f"{action!r} is not an action", hint=", ".join(ISLAND_ACTIONS))
         return self._dict(calls.post(f"/v1/islands/{part(island)}/{action}"))
 
     def offers(self, where: str = "", *, sort: str = "", limit: int = 100) -> list[dict[str, Any]]:
