@@ -13,7 +13,7 @@ from causeway.api.app import application
 from causeway.api.door import Door
 from causeway.api.reader import PageReader
 from causeway.control.parts import Parts
-from causeway.model.errors import Refused
+from causeway.model.errors import EXITS, Refused
 from causeway.web.app import routes as page_routes
 from causeway.wiring import centre
 
@@ -30,8 +30,9 @@ def serve(
 ) -> int:
     """Run a control plane until it is told to stop; return the exit code."""
     refuse_open_door(host, cert=cert, insecure=insecure)
+    parts = centre(state=state, store_url=store or "")
     config = uvicorn.Config(
-        app_of(centre(state=state, store_url=store or "")),
+        app_of(parts),
         host=host,
         port=port,
         ssl_certfile=str(cert) if cert else None,
@@ -41,8 +42,14 @@ def serve(
         backlog=4_096,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run()
-    return 0
+    server = uvicorn.Server(config)
+    parts.service.on_failure = lambda: _end(server)
+    server.run()
+    return EXITS["error"] if parts.service.failure is not None else 0
+
+
+def _end(server: uvicorn.Server) -> None:
+    server.should_exit = True
 
 
 def app_of(parts: Parts) -> Starlette:

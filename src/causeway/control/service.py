@@ -40,6 +40,9 @@ class Service:
         self._newest = 0
         self._stopping = False
         self.failure: BaseException | None = None
+        self.on_failure: Callable[[], None] | None = None
+        """Called in the event loop when the plane's thread ends by a defect. The process should
+        end too: whoever watches it starts a fresh one from the store."""
 
     async def start(self) -> None:
         """Start the thread; return once the first attempt to lead was made."""
@@ -108,6 +111,8 @@ class Service:
         except BaseException as error:  # The thread's last word: every waiter must learn of it.
             self.failure = error
             self._fail_all(error)
+            if self.on_failure is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self.on_failure)
             raise
         finally:
             self.plane.store.close()
