@@ -1,0 +1,196 @@
+"""4,096 jobs that do nothing, from the first submission to the last end: jobs per second.
+
+    simulated   one island in the bench's process speaks the agent protocol over real HTTP and
+                reports each job's end at once: what the control plane itself can carry
+    processes   a real agent with its local engine starts each job as a process of its own
+
+Both go through the batch call of a real control plane (`causeway up`, SQLite with synchronous=FULL).
+Peers: Flux reports 860-889 jobs/s (its documentation; another machine, execution simulated); the
+bound measured here is a bare loop that starts `true` and waits for it.
+
+    python bench/noop_jobs.py [--jobs 4096] [--only simulated|processes] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from typing import Any
+
+from islands import Island
+from plant import Plant, cpu_s, plant, rss_mb
+from report import Report, spread
+
+BATCH = 512
+SIMULATED_PER_S_MIN = 900
+PROCESSES_PER_S_MIN = 100
+SIMULATED_CPUS = 1024
+FLUX = "Flux reports 860-889/s"
+
+
+def document(run: str, cpu: str) -> str:
+    """Return one job's YAML."""
+    return f"name: noop\nresources: {{cpus: {cpu}, memory: 4MiB, disk: 1MiB}}\nrun: {run}\n"
+
+
+def submit(ran: Plant, jobs: int, text: str) -> tuple[float, list[str]]:
+    """Submit all through the batch call; return the instant before the first, and the ids."""
+    began = time.time()
+    ids: list[str] = []
+    while len(ids) < jobs:
+        count = min(BATCH, jobs - len(ids))
+        ids += ran.call("POST", "/v1/jobs/batch", content="\n---\n".join([text] * count))["ids"]
+    return began, ids
+
+
+def last_end(ran: Plant, ids: list[str]) -> tuple[float, dict[str, int]]:
+    """Return the last end on the control plane's clock, in seconds, and the jobs by state."""
+    wanted = set(ids)
+    states: dict[str, int] = {}
+    newest, before = 0, ""
+    while wanted:
+        page = ran.call("GET", "/v1/jobs", params={"limit": 1000, "before": before})
+        for job in page["jobs"]:
+            if job["id"] in wanted:
+                wanted.discard(job["id"])
+                states[job["state"]] = states.get(job["state"], 0) + 1
+                newest = max(newest, job["ended_ms"])
+        before = page["next_before"]
+        if not before:
+            break
+    return newest / 1000, states
+
+
+def live_island(ran: Plant) -> tuple[Island, Any]:
+    """Run a simulated island in a thread; return it and what stops it."""
+    island = Island("sim", ran.port, ran.join_token(1), cpus=SIMULATED_CPUS)
+    loop = asyncio.new_event_loop()
+    task: asyncio.Task[None] = loop.create_task(island.live())
+
+    def serve() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+
+    return island, stop
+
+
+def simulated(asked: argparse.Namespace, report: Report) -> None:
+    """Measure the control plane alone."""
+    rates = []
+    busy = []
+    for _ in range(asked.runs):
+        with plant() as ran:
+            centre = ran.start_centre()
+            island, stop = live_island(ran)
+            try:
+                ran.until("the island is live", 20, lambda i=island: i.syncs > 2)
+                used_s = cpu_s(centre)
+                began, ids = submit(ran, asked.jobs, document("'true'", "1"))
+                ran.until("all ended", 120, lambda i=island: i.ended >= asked.jobs)
+                used_s = cpu_s(centre) - used_s
+                ended, states = last_end(ran, ids)
+                _all_well(states, asked.jobs)
+                rates.append(asked.jobs / (ended - began))
+                busy.append(1000 * used_s / asked.jobs)
+                rss = rss_mb(centre)
+            finally:
+                stop()
+    middle = sorted(rates)[len(rates) // 2]
+    report.row(
+        f"{asked.jobs:,} no-op jobs, execution simulated over HTTP",
+        measured=spread(rates, "jobs/s", 0),
+        target=f">= {SIMULATED_PER_S_MIN}/s ({FLUX})",
+        holds=middle >= SIMULATED_PER_S_MIN,
+    )
+    report.row(
+        "control plane CPU per job, all threads", measured=spread(busy, "ms", 2) + f"; {rss:.0f} MB"
+    )
+
+
+def processes(asked: argparse.Namespace, report: Report) -> None:
+    """Measure with a real agent and real processes."""
+    rates = []
+    with plant() as ran:
+        ran.start_centre()
+        ran.start_island("alba", ran.join_token(), cpus=asked.slots, disk_gib=16)
+        isolation = ""
+        for _ in range(asked.process_runs):
+            began, ids = submit(ran, asked.jobs, document("'true'", "1"))
+            ran.until("all ended", 180, lambda last=ids: _none_left(ran), every_s=0.25)
+            ended, states = last_end(ran, ids)
+            _all_well(states, asked.jobs)
+            rates.append(asked.jobs / (ended - began))
+            isolation = ran.call("GET", f"/v1/jobs/{ids[0]}")["attempts"][-1]["isolation"]
+    middle = sorted(rates)[len(rates) // 2]
+    report.row(
+        f"{asked.jobs:,} no-op jobs as real processes, isolation `{isolation}`",
+        measured=spread(rates, "jobs/s", 0),
+        target=f">= {PROCESSES_PER_S_MIN}/s",
+        holds=middle >= PROCESSES_PER_S_MIN,
+    )
+    bare = bound()
+    report.row(
+        "bound: a bare loop of `subprocess.run(['true'])`",
+        measured=f"{spread(bare, '/s', 0)}; real processes / bound: "
+        f"{middle / sorted(bare)[len(bare) // 2]:.2f}",
+    )
+
+
+def _none_left(ran: Plant) -> bool:
+    states = "queued,placed,starting,running,stopping,pending"
+    return not ran.call("GET", "/v1/jobs", params={"limit": 1, "state": states})["jobs"]
+
+
+def _all_well(states: dict[str, int], jobs: int) -> None:
+    if states != {"succeeded": jobs}:
+        raise RuntimeError(f"not all jobs succeeded: {states}")
+
+
+def bound(n: int = 400, runs: int = 5) -> list[float]:
+    """Start `true` and wait for it, again and again."""
+    rates = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        for _ in range(n):
+            subprocess.run(["true"], check=True)
+        rates.append(n / (time.perf_counter() - began))
+    return rates
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=4096)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--process-runs", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=16, help="cores that the agent offers")
+    parser.add_argument("--only", choices=("simulated", "processes"))
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    report = Report("noop_jobs", "No-op jobs")
+    if asked.only != "processes":
+        simulated(asked, report)
+    if asked.only != "simulated":
+        processes(asked, report)
+    report.say(
+        "jobs / (last end - first submission), both on the wall clock of this machine; batches of "
+        f"{BATCH} through `POST /v1/jobs/batch`, SQLite WAL with synchronous=FULL, default "
+        f"settings; the simulated island offers {SIMULATED_CPUS} cores, the real agent "
+        f"{asked.slots} (of {os.cpu_count()}), each job asks for one."
+    )
+    return report.finish(write=asked.write)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
