@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from causeway.control import booking, claims, lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
-from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated
+from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated, Unavailable
 from causeway.model.identifiers import Kind, Urn, is_slug
 from causeway.model.islands import Island, IslandState
 from causeway.model.jobs import (
@@ -52,10 +52,17 @@ from causeway.ports.store import ProgressRow
 PROTOCOLS = (1,)
 """Agent protocol versions that this centre speaks; agents one version behind keep working."""
 SESSION_AGE_MS = 300_000
+NONCE_CHARS_MAX = 128
+NONCES_MAX = 10_000
+"""Sessions that one island may open within twice that age."""
 
 
-def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
-    """Admit an island. A known key keeps its identity; a new one uses up the join token."""
+def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = False) -> JoinReply:
+    """Admit an island. A known key keeps its identity; a new one uses up the join token.
+
+    `proved` says that the request was signed with the key that it names. Everybody can read an
+    island's public key, so only who holds the private one may change what the island declares.
+    """
     if request.protocol not in PROTOCOLS:
         raise InvalidInput(
             f"agent protocol {request.protocol} is not spoken here", hint="upgrade the older side"
@@ -68,8 +75,7 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
     flaws = flaws_of(request.profile)
     if flaws:
         raise InvalidInput("; ".join(flaws), where="$.profile", hint="mend the island's profile")
-    if len(_key_bytes(request.public_key)) != 32:
-        raise InvalidInput("an Ed25519 public key has 32 bytes", where="$.public_key")
+    _key_bytes(request.public_key)
     island_id = str(Urn(settings.issuer, Kind.ISLAND, name))
     known = tx.state.islands.get(island_id)
     if known is not None and known.public_key != request.public_key:
@@ -90,6 +96,11 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
         )
         tx.put_island(island, "island.joined", name=name, provider=request.profile.provider)
     elif known.profile != request.profile:
+        if not proved:
+            raise Unauthenticated(
+                f"a change of what {name} declares must be signed with its key",
+                hint="send x-causeway-signature: Ed25519 over the body, base64",
+            )
         tx.put_island(replace(known, profile=request.profile), "island.profile_changed")
     return JoinReply(
         island=island_id,
@@ -97,6 +108,18 @@ def join(tx: Tx, request: JoinRequest, settings: Settings) -> JoinReply:
         hold_ms=settings.hold_ms,
         skew_ms=settings.skew_ms,
     )
+
+
+def signed(body: bytes, request: JoinRequest, signature: str) -> bool:
+    """Say whether the body was signed with the key that is named in it."""
+    if not signature:
+        return False
+    key = Ed25519PublicKey.from_public_bytes(_key_bytes(request.public_key))
+    try:
+        key.verify(base64.b64decode(signature), body)
+    except (InvalidSignature, ValueError):
+        raise Unauthenticated("the signature does not match the island's key") from None
+    return True
 
 
 def _use_join_token(tx: Tx, secret: str) -> None:
@@ -130,6 +153,7 @@ def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: st
         key.verify(base64.b64decode(request.signature), message)
     except (InvalidSignature, ValueError):
         raise Unauthenticated("the signature does not match the island's key") from None
+    _use_nonce(tx.state, request)
     number = island.session + 1
     tx.put_island(replace(island, session=number), "island.session", session=number)
     return SessionReply(
@@ -139,6 +163,24 @@ def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: st
         hold_ms=settings.hold_ms,
         skew_ms=settings.skew_ms,
     )
+
+
+def _use_nonce(state: State, request: SessionRequest) -> None:
+    """Accept a session request once: who overhears one cannot open a session with it.
+
+    The nonces live in memory for as long as a request is young enough; they are used up even when
+    the transaction fails, since an agent makes a new one for every try."""
+    if not 1 <= len(request.nonce) <= NONCE_CHARS_MAX:
+        raise InvalidInput(f"nonce has 1 to {NONCE_CHARS_MAX} characters", where="$.nonce")
+    used = state.nonces.setdefault(request.island, {})
+    if request.nonce in used:
+        raise Unauthenticated("this request was used before", hint="sign a new nonce")
+    oldest_ms = request.at_ms - 2 * SESSION_AGE_MS
+    for nonce in [nonce for nonce, at_ms in used.items() if at_ms < oldest_ms]:
+        del used[nonce]
+    if len(used) >= NONCES_MAX:
+        raise Unavailable("this island opens sessions too often", hint="wait some minutes")
+    used[request.nonce] = request.at_ms
 
 
 def _refuse_expelled(island: Island) -> None:
@@ -188,9 +230,12 @@ def session_of(state: State, secret: str) -> Session:
 
 def _key_bytes(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except ValueError:
         raise InvalidInput("the public key is not base64", where="$.public_key") from None
+    if len(raw) != 32:
+        raise InvalidInput("an Ed25519 public key has 32 bytes", where="$.public_key")
+    return raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,11 @@ STEP_MS = 20
 """A wall clock that moved by more than this against the monotonic one was set, and did not run."""
 RETRY_ROUND_MS = 1_000
 """Waiting jobs are looked at again at least this often: back-offs end without an event."""
+LINE_SEEN = 256
+"""Equal waiting jobs that a round looks at. Now and then a round looks at all of them, so that each
+says why it waits."""
+WHOLE_REST = 20
+"""Such a round is followed by that many times its length before the next one."""
 
 
 class Outcome(Generic[T]):
@@ -76,6 +81,7 @@ class Plane:
         self._verified_ms = 0
         self._round_due_ms = 0
         self._next_retry_ms = 0
+        self._whole_due_ms = 0
 
     @property
     def leading(self) -> bool:
@@ -186,16 +192,24 @@ class Plane:
         if not self.state.dirty or not self.state.queue or started_ms < self._round_due_ms:
             return None
         self.state.dirty = False
+        of_a_line = None if started_ms >= self._whole_due_ms else LINE_SEEN
         picture = rounds.snapshot(
-            self.state, self.verdicts, self.now_ms(), lease_ms=self.settings.lease_ms
+            self.state,
+            self.verdicts,
+            self.now_ms(),
+            lease_ms=self.settings.lease_ms,
+            of_a_line=of_a_line,
         )
         (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
         self._round_due_ms = started_ms + 3 * took_ms
+        if of_a_line is None:
+            self._whole_due_ms = started_ms + max(RETRY_ROUND_MS, WHOLE_REST * took_ms)
         self.rounds += 1
         plan: Plan = outcome.get()
-        # Placing changes capacity, which marks the state dirty, but this round has seen it already.
-        if not plan.preempts:
+        # Placing changes capacity, which marks the state dirty, but this round has seen it already,
+        # unless it placed so many that it may have come to the end of what it saw of a line.
+        if not plan.preempts and len(plan.places) < (of_a_line or len(picture.waiting) + 1):
             self.state.dirty = False
         return plan
 
@@ -233,6 +247,7 @@ class Plane:
         if self.lead():
             self.state.sessions = old.sessions
             self.state.session_of = old.session_of
+            self.state.nonces = old.nonces
             # An agent may know a version from before; what it is told next must differ from it.
             for island in self.state.islands:
                 self.state.news[island] = old.news.get(island, 0) + 1

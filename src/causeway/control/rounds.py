@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 from causeway import perceive, schedule
 from causeway.control import lifecycle
@@ -90,16 +91,28 @@ def declare_lost(tx: Tx, island_id: str, by: str) -> None:
         lifecycle.lose(tx, job, f"{by} declared island {island.profile.name} lost")
 
 
-def snapshot(state: State, verdicts: Verdicts, now_ms: int, *, lease_ms: int) -> Snapshot:
-    """Return what a scheduling round sees now."""
+def snapshot(
+    state: State, verdicts: Verdicts, now_ms: int, *, lease_ms: int, of_a_line: int | None = None
+) -> Snapshot:
+    """Return what a scheduling round sees now. `of_a_line` bounds how many jobs of one line it
+    sees: the first ones stand for those behind them, which only they could keep waiting."""
     pools = perceive.views(state.islands.values(), state.used, now_ms=now_ms, lease_ms=lease_ms)
-    jobs = [state.jobs[job_id] for job_id in state.queue]
+    jobs = [state.jobs[job_id] for job_id in _waiting(state, of_a_line)]
     held = [state.jobs[j] for ids in state.held.values() for j in ids]
     picture = perceive.snapshot(
         pools=pools, queued=jobs, held=held, tenants=state.tenants, now_ms=now_ms
     )
     forbidden = verdicts(picture.waiting, picture.pools, now_ms)
     return replace(picture, verdicts=forbidden) if forbidden else picture
+
+
+def _waiting(state: State, of_a_line: int | None) -> Iterable[str]:
+    if of_a_line is None or len(state.queue) <= of_a_line:
+        return state.queue
+    if not any(len(line) > of_a_line for line in state.lines.values()):
+        return state.queue
+    apart = (job_id for job_id, line in state.queue.items() if line is None)
+    return chain(apart, *(islice(line, of_a_line) for line in state.lines.values()))
 
 
 def round_(tx: Tx, picture: Snapshot, matches: Matches, settings: Settings) -> Plan:

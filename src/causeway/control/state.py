@@ -8,9 +8,10 @@ batch. Indexes (queue, holdings, dependants) change in `absorb` alone, so they c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
+from causeway import schedule
 from causeway.model.artifacts import Artifact
 from causeway.model.errors import NotFound
 from causeway.model.events import Event
@@ -46,8 +47,11 @@ class State:
     tokens: dict[str, AccessToken] = field(default_factory=dict)
     secrets: dict[tuple[str, str], bytes] = field(default_factory=dict)
     next_event: int = 1
-    queue: dict[str, None] = field(default_factory=dict)
-    """Ids of QUEUED jobs."""
+    queue: dict[str, Hashable] = field(default_factory=dict)
+    """QUEUED job -> its line; None for one that stands in no line."""
+    lines: dict[Hashable, dict[str, None]] = field(default_factory=dict)
+    """Shape -> queued jobs that no filter can tell apart, as they came: a round that has no room
+    for the first ones has none for the others."""
     held: dict[str, dict[str, None]] = field(default_factory=dict)
     """Island -> ids of jobs whose current attempt holds capacity there."""
     used: dict[str, Capacity] = field(default_factory=dict)
@@ -62,6 +66,8 @@ class State:
     """SHA-256 of a session token -> session."""
     session_of: dict[str, str] = field(default_factory=dict)
     """Island -> key of its session."""
+    nonces: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Island -> nonces of the sessions that it opened lately -> when."""
     dirty: bool = True
     """Whether a scheduling round could decide something new."""
     touched: set[str] = field(default_factory=set)
@@ -142,7 +148,10 @@ class State:
 
     def _index(self, job: Job) -> None:
         if job.state is JobState.QUEUED:
-            self.queue[job.id] = None
+            line = _line_of(job)
+            self.queue[job.id] = line
+            if line is not None:
+                self.lines.setdefault(line, {})[job.id] = None
             self.dirty = True
         elif job.state in HOLDS_LEASE:
             attempt = job.attempts[-1]
@@ -155,7 +164,11 @@ class State:
                 self.dependants.setdefault(needed, {})[job.id] = None
 
     def _unindex(self, job: Job) -> None:
-        self.queue.pop(job.id, None)
+        line = self.queue.pop(job.id, None)
+        if line is not None:
+            del self.lines[line][job.id]
+            if not self.lines[line]:
+                del self.lines[line]
         if job.state in HOLDS_LEASE:
             attempt = job.attempts[-1]
             self.held.get(attempt.island, {}).pop(job.id, None)
@@ -170,6 +183,14 @@ class State:
                     waiting.pop(job.id, None)
                     if not waiting:
                         del self.dependants[needed]
+
+
+def _line_of(job: Job) -> Hashable:
+    """Return the line in which a job queues, or None: one that was tried or woken before differs
+    from the others, and has no place in the order in which they came."""
+    if job.attempts or job.not_before_ms or job.queued_ms != job.submitted_ms:
+        return None
+    return schedule.line_of(job.tenant, job.spec)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ changes a job; the shell carries a plan out and may be refused, and then asks ag
 picture.
 """
 
-from causeway.schedule.ask import Matches
+from causeway.schedule.ask import Matches, line_of
 from causeway.schedule.changes import Change
 from causeway.schedule.explain import (
     Explanation,
@@ -28,6 +28,7 @@ __all__ = [
     "QuotaView",
     "Verdicts",
     "explain",
+    "line_of",
     "plan",
     "quote",
     "quote_job",

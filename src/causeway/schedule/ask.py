@@ -138,6 +138,11 @@ def shape_of(job: WaitingJob, forbidden: Hashable) -> Hashable:
     )
 
 
+def line_of(tenant: str, spec: JobSpec) -> Hashable:
+    """Return a key that is equal for fresh jobs which only their turn tells apart."""
+    return shape_of(WaitingJob(id="", tenant=tenant, spec=spec, queued_ms=0, submitted_ms=0), None)
+
+
 def variant_of(job: WaitingJob) -> Hashable:
     """Return a key for what changes scores between jobs of one shape."""
     return (job.checkpoint_bytes, tuple(sorted(job.failed_islands.items())))
