@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -97,9 +97,7 @@ class House:
         """Upload one file as an artefact; return its id."""
         chunk = hashlib.sha256(content).hexdigest()
         assert (
-            self.ask(
-                "PUT", f"/v1/artifacts/chunks/{chunk}", who=who, content=content
-            ).status_code
+            self.ask("PUT", f"/v1/artifacts/chunks/{chunk}", who=who, content=content).status_code
             == 204
         )
         manifest = Manifest(
@@ -107,7 +105,7 @@ class House:
             files=(FileEntry(path="a.txt", bytes=len(content), mode=0o644, chunks=(chunk,)),),
             meta=more.pop("meta", {}),
         )
-        body = {"manifest": msgspec.to_builtins(manifest), **more}
+        body = {"manifest": json.loads(manifests.manifest_bytes(manifest)), **more}
         reply = self.ask("POST", "/v1/artifacts", who=who, json=body)
         assert reply.status_code == 201, reply.text
         return str(reply.json()["id"])
@@ -192,16 +190,14 @@ class Agent:
     def upload(self, start: dict[str, Any], content: bytes, *, fence: int | None = None) -> Any:
         """Bring a checkpoint of one file; return the reply."""
         chunk = hashlib.sha256(content).hexdigest()
-        self.house.ask(
-            "PUT", f"/v1/artifacts/chunks/{chunk}", who=self.token, content=content
-        )
+        self.house.ask("PUT", f"/v1/artifacts/chunks/{chunk}", who=self.token, content=content)
         manifest = Manifest(
             kind="checkpoint",
             files=(FileEntry(path="w", bytes=len(content), mode=0o644, chunks=(chunk,)),),
             meta={"step": 5},
         )
         body = {
-            "manifest": msgspec.to_builtins(manifest),
+            "manifest": json.loads(manifests.manifest_bytes(manifest)),
             "signature": self.sign(manifests.manifest_bytes(manifest)),
             "job": start["job"],
             "fence": start["fence"] if fence is None else fence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,13 +184,12 @@ def test_a_forecast_or_a_clear_word_that_there_is_none(house: House) -> None:
     assert reply.status_code in (200, 404, 422), reply.text
 
 
-def test_everything_is_there_after_a_restart(house: House, tmp_path: Any) -> None:
-    job = house.submit()
-    member = house.tokens["acme/member"]
-    house.client.__exit__(None, None, None)
-    with House.open(house.state) as again:
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    with House.open(tmp_path) as house:
+        job = house.submit()
+        member = house.tokens["acme/member"]
+    with House.open(tmp_path) as again:
         assert again.get(f"/v1/jobs/{job}", who=member)["state"] == "queued"
-    house.client.__enter__()
 
 
 # -- agents ---------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_secrets_reach_only_the_job_that_names_them(house: House) -> None:
 
 
 def test_a_log_under_a_stale_fence_is_refused(house: House) -> None:
-    island, start, job = _run(house)
+    island, _start, job = _run(house)
     island.sync()  # The attempt is gone: it is placed again under a new fence.
     path = f"/v1/agent/logs?job={job}&stream=rank-0.stdout&offset=0&fence="
     for fence in ("1", "9", "0"):

@@ -79,7 +79,9 @@ class Centre:
     def join(self, identity: Identity, profile: Profile, token: str) -> JoinReply:
         """Join, or join again with the known key."""
         wish = JoinRequest(token=token, public_key=identity.public_key, profile=profile)
-        return self._ask("/v1/agent/join", wish, JoinReply)
+        said = self._encoder.encode(wish)
+        _, body = self.request("/v1/agent/join", said, signature=identity.sign(said))
+        return _decoded(body, JoinReply)
 
     def open_session(self, identity: Identity, *, at_ms: int, nonce: str) -> SessionReply:
         """Prove the key; get a session."""
@@ -116,6 +118,7 @@ class Centre:
         *,
         token: str = "",
         kind: str = "application/json",
+        signature: str = "",
         timeout_s: float = TIMEOUT_S,
     ) -> tuple[Mapping[str, str], bytes]:
         """POST once to the address whose turn it is. Return headers and body, or raise."""
@@ -124,6 +127,8 @@ class Centre:
         headers = {"Content-Type": kind}
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        if signature:
+            headers["X-Causeway-Signature"] = signature
         path = urllib.parse.urlsplit(url).path.rstrip("/") + path
         try:
             status, said, data = self._once(url, path, body, headers, timeout_s)

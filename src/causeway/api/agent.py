@@ -14,6 +14,7 @@ from causeway.api.http import body_of, decode, json_response, whole, word
 from causeway.control import agents
 from causeway.control.state import State, Tx
 from causeway.model.errors import InvalidInput, StaleFence
+from causeway.model.jobs import AttemptState
 from causeway.model.protocol import (
     JoinReply,
     JoinRequest,
@@ -29,8 +30,12 @@ LOG_PIECE_BYTES_MAX = 1024**2
 
 async def join(door: Door, request: Request) -> Response:
     """Admit an island."""
-    wish = decode(await body_of(request), JoinRequest, tolerant=True)
-    return json_response(await door.service.run(lambda tx: agents.join(tx, wish, door.settings)))
+    body = await body_of(request)
+    wish = decode(body, JoinRequest, tolerant=True)
+    proved = agents.signed(body, wish, request.headers.get("x-causeway-signature", ""))
+    return json_response(
+        await door.service.run(lambda tx: agents.join(tx, wish, door.settings, proved=proved))
+    )
 
 
 async def session(door: Door, request: Request) -> Response:
@@ -95,11 +100,13 @@ async def logs(door: Door, request: Request) -> Response:
     fence = whole(request, "fence", -1, most=10**9)
     offset = whole(request, "offset", 0, most=10**12)
     job = await door.service.read(lambda state: state.job(job_id))
-    ran_here = job is not None and any(
-        a.fence == fence and a.island == session.island for a in job.attempts
-    )
-    if not ran_here:
+    if job is None and job_id:
+        job = await door.stored(lambda store: store.job(job_id))
+    attempt = next((a for a in job.attempts if a.fence == fence), None) if job else None
+    if attempt is None or attempt.island != session.island:
         raise StaleFence(f"attempt {fence} of {job_id} did not run on this island")
+    if attempt.state is AttemptState.LOST:
+        raise StaleFence(f"attempt {fence} of {job_id} was fenced off; its log is closed")
     data = await body_of(request, LOG_PIECE_BYTES_MAX)
     if not data:
         raise InvalidInput("an empty piece of log", where="body")

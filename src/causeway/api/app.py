@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from causeway import __version__
-from causeway.api import accounts, agent, fleet, jobs, library, metrics, openapi
-from causeway.api.content import content_routes
+from causeway.api import accounts, agent, content, fleet, jobs, library, metrics, openapi
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint, routes_of
 from causeway.api.http import json_response, problem
@@ -31,7 +30,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the ASGI application. `pages` are the dashboard's routes."""
-    content = content_routes(
+    chunks_and_manifests = content.content_routes(
         store=door.chunks,
         authorise=partial(library.authorise, door),
         record=partial(library.record, door),
@@ -42,7 +41,7 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
             Route("/healthz", partial(_health, door)),
             Route("/v1/openapi.json", _openapi),
             *routes_of(door, ENDPOINTS),
-            *content,
+            *chunks_and_manifests,
             *pages,
         ],
         lifespan=partial(_lifespan, door),
@@ -65,7 +64,7 @@ async def _health(door: Door, request: Request) -> Response:
 
 
 async def _openapi(request: Request) -> Response:
-    return json_response(openapi.document(ENDPOINTS))
+    return json_response(openapi.document((*ENDPOINTS, *content.ENDPOINTS)))
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

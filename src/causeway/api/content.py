@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, problem, strict_json
 from causeway.model.artifacts import CHUNK_BYTES, Artifact, Manifest
 from causeway.model.errors import CausewayError, Conflict, InvalidInput, TooLarge
@@ -113,6 +114,73 @@ def content_routes(
         Route("/v1/artifacts", _told(post_artifact), methods=["POST"]),
         Route("/v1/artifacts/{artifact}", _told(get_artifact), methods=["GET"]),
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Names of chunks: lower-case hex SHA-256."""
+
+    chunks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """A manifest whose chunks are all here, and what it belongs to."""
+
+    manifest: Manifest
+    signature: str = ""
+    """Needed from islands: Ed25519 over the manifest's canonical JSON, base64."""
+    job: str = ""
+    fence: int = 0
+    name: str = ""
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An artefact and what it is made of."""
+
+    artifact: Artifact
+    manifest: Manifest
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/artifacts/missing",
+        summary="Which of these chunks are not held",
+        request=Asked,
+        reply=dict[str, list[str]],
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/artifacts/chunks/{chunk}",
+        summary="Send a chunk; it is kept when it hashes to its name",
+        request=bytes,
+        status=204,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/artifacts/chunks/{chunk}",
+        summary="A chunk's bytes",
+        media="application/octet-stream",
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/artifacts",
+        summary="Make an artefact of chunks that are held",
+        request=Posted,
+        reply=dict[str, str],
+        status=201,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/artifacts/{artifact}",
+        summary="An artefact and its manifest",
+        reply=Found,
+    ),
+)
+"""What the document says of the routes above."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -24,7 +24,8 @@ class Endpoint:
     path: str
     """In Starlette's form: `/v1/jobs/{job}`."""
     summary: str
-    handler: Handler
+    handler: Handler | None = None
+    """None: its route is made elsewhere (content), and this row only describes it."""
     request: Any = None
     """Type of the JSON body; `str` for text (YAML); None for no body."""
     reply: Any = None
@@ -42,6 +43,7 @@ def routes_of(door: Door, endpoints: tuple[Endpoint, ...]) -> list[Route]:
     return [
         Route(e.path, _guarded(door, e.handler), methods=[e.method], name=f"{e.method} {e.path}")
         for e in endpoints
+        if e.handler is not None
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -94,6 +94,14 @@ def _expel(tx: Tx, island: Island, by: str) -> None:
 
 def _admit(tx: Tx, island: Island, by: str) -> None:
     agents.admit(tx, island.id, by)
+
+
+STEERING: Mapping[str, Callable[[Tx, Island, str], None]] = {
+    "cordon": _cordon,
+    "uncordon": _uncordon,
+    "drain": _drain,
+}
+"""What the pages' buttons do to an island, by the word in their address."""
 
 
 async def one_island(door: Door, request: Request) -> Response:

@@ -17,7 +17,7 @@ def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the endpoints."""
     named = [t for e in endpoints for t in (e.request, e.reply) if t not in (None, str, bytes)]
     schemas, components = msgspec.json.schema_components(
-        named, ref_template="#/components/schemas/{name}"
+        named, schema_hook=_any_json, ref_template="#/components/schemas/{name}"
     )
     by_type = {repr(t): schema for t, schema in zip(named, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -41,6 +41,13 @@ def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     }
 
 
+def _any_json(kind: type) -> dict[str, Any]:
+    """Describe `object`, which an event's data is made of: any JSON value."""
+    if kind is object:
+        return {"description": "any JSON value"}
+    raise NotImplementedError(f"{kind} has no JSON form")
+
+
 def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -51,7 +58,9 @@ def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         for name, kind, text in endpoint.query
     ]
     answer: dict[str, Any] = {"description": endpoint.summary}
-    if endpoint.media == "application/json":
+    if endpoint.status == 204:
+        pass
+    elif endpoint.media == "application/json":
         schema = by_type.get(repr(endpoint.reply), {"type": "object"})
         answer["content"] = {"application/json": {"schema": schema}}
     else:
@@ -62,7 +71,7 @@ def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {
             str(endpoint.status): answer,
-            **({"200": answer} if endpoint.status != 200 else {}),
+            **({"200": answer} if endpoint.status == 201 else {}),
             "default": {
                 "description": "A problem: what happened, where, and what to try",
                 "content": {
@@ -80,7 +89,10 @@ def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
 
 def _body(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
     if endpoint.request is str:
-        return {"application/yaml": {"schema": {"type": "string"}}}
+        return {
+            "application/yaml": {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        }
     if endpoint.request is bytes:
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return {"application/json": {"schema": by_type[repr(endpoint.request)]}}

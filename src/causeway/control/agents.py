@@ -269,7 +269,7 @@ def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> 
     for report in request.reports:
         _report(tx, island, report, settings, acks, release)
     for job in tx.held_on(island.id):
-        _unreported(tx, job, reports)
+        _unreported(tx, job, reports, request.known)
     if request.leaving:
         _left(tx, island)
     return Synced(
@@ -452,19 +452,24 @@ def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
     return job
 
 
-def _unreported(tx: Tx, job: Job, reports: dict[tuple[str, int], AttemptReport]) -> None:
-    """A started attempt that the island no longer mentions is gone; a cancel of one that it never
-    saw is done."""
+def _unreported(
+    tx: Tx, job: Job, reports: dict[tuple[str, int], AttemptReport], known: str
+) -> None:
+    """A started attempt that the island no longer mentions is gone. One that it never mentioned
+    may be in an answer that is still on its way: its stop is done once the island has handled an
+    answer that carried the stop, because it begins nothing that it was told to stop."""
     attempt = job.attempts[-1]
     if (job.id, attempt.fence) in reports:
         return
-    if attempt.state is AttemptState.LEASED:
-        if job.state is JobState.STOPPING:
+    if attempt.state is not AttemptState.LEASED:
+        lifecycle.lose(tx, job, "the island no longer knows this attempt", FailureClass.ENGINE)
+    elif job.state is JobState.DISCONNECTED:
+        lifecycle.lose(tx, job, "the island was cut off before it took this attempt")
+    elif job.state is JobState.STOPPING:
+        told = tx.state.job(job.id)
+        stop_told = told is not None and told.state is JobState.STOPPING
+        if stop_told and known == version(tx.state, attempt.island):
             lifecycle.stopped(tx, job, attempt)
-        elif job.state is JobState.DISCONNECTED:
-            lifecycle.lose(tx, job, "the island was cut off before it took this attempt")
-        return
-    lifecycle.lose(tx, job, "the island no longer knows this attempt", FailureClass.ENGINE)
 
 
 def _left(tx: Tx, island: Island) -> None:
@@ -483,7 +488,7 @@ def reply(state: State, synced: Synced, seq: int, settings: Settings) -> SyncRep
         attempt = job.attempts[-1]
         if job.state is JobState.PLACED:
             start.append(_start(state, job, attempt))
-        elif job.state is JobState.STOPPING and attempt.state is not AttemptState.LEASED:
+        elif job.state is JobState.STOPPING:
             intent = job.stop_intent or StopIntent.CANCEL
             stop.append(StopCommand(job=job.id, fence=attempt.fence, intent=intent))
     return SyncReply(
