@@ -220,6 +220,16 @@ def test_a_stop_is_sent_once_and_only_ever_shortened() -> None:
     assert (said.phase, said.failure, said.final) == (Phase.STOPPED, None, True)
 
 
+def test_a_start_that_comes_after_its_stop_is_not_begun() -> None:
+    island = Island()
+    island.answer(stop=(STOP,))
+    island.answer(start=(start(),))
+    assert island.live() == []
+    assert island.core.attempts == {}
+    island.answer(start=(start(fence=2),))
+    assert island.live() == [(A, 2)], "the next attempt is another matter"
+
+
 def test_a_checkpoint_made_in_the_grace_is_sent_before_the_end_is_told() -> None:
     island = Island()
     island.answer(start=(start(),))

@@ -179,6 +179,8 @@ class AgentCore:
             held = book.held.get((stop.job, stop.fence))
             if held is not None:
                 book.stop(held, stop.grace_ms, Cause.ASKED)
+            else:
+                book.pass_over(stop.job, stop.fence)
         # An answer that took longer than its own lease may not begin anything.
         if now_ms < until_ms:
             for start in reply.start:

@@ -132,7 +132,7 @@ class Holdings:
         key = (start.job, start.fence)
         if start.fence <= self._fences.get(start.job, -1) or len(self.held) >= ATTEMPTS_MAX:
             return
-        self._remember_fence(start)
+        self._remember_fence(start.job, start.fence)
         for older in [held for held in self.held.values() if held.start.job == start.job]:
             self.stop(older, 0, Cause.SUPERSEDED)
         why = "the island is leaving" if self.leaving else self._refusal(start)
@@ -157,9 +157,16 @@ class Holdings:
             start, policy=self.profile.policy, inventory=self.inventory, free=self.free()
         )
 
-    def _remember_fence(self, start: StartCommand) -> None:
-        self._fences.pop(start.job, None)
-        self._fences[start.job] = start.fence
+    def pass_over(self, job: str, fence: int) -> None:
+        """A stop came before its start, or without one: a start that still comes is too late. The
+        centre takes it for done as soon as it hears that this answer was handled."""
+        if fence > self._fences.get(job, -1):
+            self._remember_fence(job, fence)
+            self._changed()
+
+    def _remember_fence(self, job: str, fence: int) -> None:
+        self._fences.pop(job, None)
+        self._fences[job] = fence
         if len(self._fences) > FENCES_KEPT:
             live = {job for job, _ in self.held}
             oldest = next(job for job in self._fences if job not in live)

@@ -38,7 +38,7 @@ from causeway.twin.network import Network
 
 PATIENCE_MS = 5_000
 """A sync is given up this long after the centre's hold."""
-RETRY_MS = 5_000
+RETRY_MS = 15_000
 UPLOAD_TIMEOUT_MS = 120_000
 IDLE_MS = 300_000
 """An agent that waits for an answer looks up at least this often."""
