@@ -58,25 +58,40 @@ async def sync(door: Door, request: Request) -> Response:
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
     wish = decode(await body_of(request), SyncRequest, tolerant=True)
 
+    made: list[tuple[SyncReply, int]] = []
+
     def command(tx: Tx) -> agents.Synced:
-        return agents.sync(tx, agents.session_of(tx.state, token), wish, door.settings)
+        synced = agents.sync(tx, agents.session_of(tx.state, token), wish, door.settings)
+        # The reply tells what is durable, so it is put together once this transaction is.
+        tx.after.append(lambda state: made.append(_answer(state, synced, wish, door)))
+        return synced
 
     synced = await door.service.run(command)
-
-    def answer(state: State) -> SyncReply:
-        return agents.reply(state, synced, wish.seq, door.settings)
-
-    reply = await door.service.read(answer)
-    held_ms = 0
-    if reply.version == wish.known and not synced.answer_now:
+    (reply, seen), held_ms = made[0], 0
+    if (
+        reply.version == wish.known
+        and not synced.answer_now
+        and not door.switchboard.has_news(synced.island)
+    ):
         before_ms = door.clock.monotonic_ms()
-        await door.service.wait_news(synced.island, door.settings.hold_ms / 1000)
+        if await door.service.wait_news(synced.island, seen, door.settings.hold_ms / 1000):
+            reply, _ = await door.service.read(lambda state: _answer(state, synced, wish, door))
         held_ms = door.clock.monotonic_ms() - before_ms
-        reply = await door.service.read(answer)
     if any(start.spec.secrets for start in reply.start):
         starts = [await _with_secrets(door, start) for start in reply.start]
         reply = replace(reply, start=tuple(starts))
+    calls = door.switchboard.tell(synced.island)
+    if calls:
+        reply = replace(reply, calls=calls)
     return json_response(reply, headers={"x-held-ms": str(held_ms)})
+
+
+def _answer(
+    state: State, synced: agents.Synced, wish: SyncRequest, door: Door
+) -> tuple[SyncReply, int]:
+    """Return the reply, with the island's counter of news as it was then."""
+    reply = agents.reply(state, synced, wish.seq, door.settings)
+    return reply, state.news.get(synced.island, 0)
 
 
 async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:

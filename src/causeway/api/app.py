@@ -12,7 +12,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from causeway import __version__
-from causeway.api import accounts, agent, content, fleet, jobs, library, metrics, openapi
+from causeway.api import (
+    accounts,
+    agent,
+    content,
+    fleet,
+    jobs,
+    library,
+    metrics,
+    openapi,
+    relay,
+)
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint, routes_of
 from causeway.api.http import json_response, problem
@@ -42,6 +52,7 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
             Route("/v1/openapi.json", _openapi),
             *routes_of(door, ENDPOINTS),
             *chunks_and_manifests,
+            *relay.routes(door),
             *pages,
         ],
         lifespan=partial(_lifespan, door),

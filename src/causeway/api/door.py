@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from causeway.api.http import bearer
+from causeway.api.switchboard import Switchboard
 from causeway.control import tenancy
 from causeway.control.agents import session_of
 from causeway.control.parts import Parts
@@ -28,6 +29,9 @@ COOKIE = "causeway_token"
 class Door(Parts):
     """The control plane as its HTTP doors see it."""
 
+    switchboard: Switchboard = field(default_factory=Switchboard)
+    """Who waits for an island to call back."""
+
     async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
         """Return who is asking, by bearer token or by the page's cookie, with at least the role."""
         cookie = request.cookies.get(COOKIE, "")
@@ -41,7 +45,7 @@ class Door(Parts):
         now_ms = self.clock.now_ms()
         return await self.service.read(lambda s: tenancy.caller_of(s, secret, now_ms))
 
-    async def session(self, request: Request) -> Session:
+    async def session(self, request: HTTPConnection) -> Session:
         """Return the agent session of the request."""
         secret = bearer(request)
         return await self.service.read(lambda state: session_of(state, secret))

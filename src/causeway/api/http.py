@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from causeway.model.errors import (
@@ -123,7 +123,7 @@ def _refuse_unknown(tree: object, type_: Any) -> None:
             )
 
 
-def bearer(request: Request) -> str:
+def bearer(request: HTTPConnection) -> str:
     """Return the bearer token, or raise `Unauthenticated`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:

@@ -9,12 +9,14 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from causeway.api.actor import PageActor, PageSessions
 from causeway.api.app import application
 from causeway.api.door import Door
 from causeway.api.reader import PageReader
 from causeway.control.parts import Parts
 from causeway.model.errors import EXITS, Refused
 from causeway.web.app import routes as page_routes
+from causeway.web.identity import OidcSettings
 from causeway.wiring import centre
 
 
@@ -27,6 +29,7 @@ def serve(
     cert: Path | None = None,
     key: Path | None = None,
     insecure: bool = False,
+    oidc: OidcSettings | None = None,
 ) -> int:
     """Run a control plane until it is told to stop; return the exit code."""
     refuse_open_door(host, cert=cert, insecure=insecure)
@@ -40,6 +43,12 @@ def serve(
         log_level="warning",
         access_log=False,
         backlog=4_096,
+        # Terminals and ports are relayed in small pieces; a stalled end is cut after two minutes.
+        ws="websockets-sansio",
+        ws_max_size=256 * 1024,
+        ws_per_message_deflate=False,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=120.0,
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
@@ -52,10 +61,17 @@ def _end(server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def app_of(parts: Parts) -> Starlette:
+def app_of(parts: Parts, oidc: OidcSettings | None = None) -> Starlette:
     """Return the whole HTTP application of a control plane."""
     door = Door(**{field.name: getattr(parts, field.name) for field in fields(parts)})
-    return application(door, page_routes(PageReader(door), authorise=door.known))
+    pages = page_routes(
+        PageReader(door),
+        authorise=door.known,
+        actor=PageActor(door),
+        sessions=PageSessions(door),
+        oidc=oidc,
+    )
+    return application(door, pages)
 
 
 def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:

@@ -7,6 +7,7 @@ All traffic is outbound from the island, JSON over HTTP:
     POST /v1/agent/sync      what is so here; held open until there is work or `hold_ms` passed
     POST /v1/agent/logs      a piece of one stream of one attempt's log
     GET/PUT /v1/artifacts/...  content
+    GET  /v1/agent/relay         a WebSocket that answers a `CallCommand` (docs/interactive.md)
 
 A sync both renews the lease and carries news in both directions. Every message may be lost,
 doubled, delayed or reordered: reports are idempotent (state of each attempt, ticks by sequence
@@ -182,6 +183,27 @@ class ReleaseCommand:
     fence: int
 
 
+class CallKind:
+    """Values of `CallCommand.kind`."""
+
+    TERMINAL = "terminal"
+    PORT = "port"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCommand:
+    """A person waits at the centre for an attempt here: dial `/v1/agent/relay` and name the call.
+    Repeated in every reply until it is answered or the person is gone; once is enough."""
+
+    call: str
+    job: str
+    fence: int
+    kind: str
+    """One of `CallKind`."""
+    port: int = 0
+    """Which port of the attempt's own processes, for `port`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickAck:
     job: str
@@ -204,3 +226,5 @@ class SyncReply:
     acks: tuple[TickAck, ...] = ()
     send_inventory: bool = False
     draining: bool = False
+    calls: tuple[CallCommand, ...] = ()
+    """At most 64 at a time."""
