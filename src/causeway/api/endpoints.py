@@ -52,7 +52,8 @@ def _guarded(door: Door, handler: Handler) -> Callable[[Request], Awaitable[Resp
         try:
             return await handler(door, request)
         except Exception as error:
-            if problem_status(error) >= 500:
+            if problem_status(error) == 500:
+                # A 503 is no defect: a follower answers everything with it.
                 _tell(request, error)
             return problem(error)
 
