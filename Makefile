@@ -1,43 +1,61 @@
 # Two commands matter: `make demo` and `make test`. Both set up what they need in .venv.
+# TORCH_PIP holds further arguments for the installation of PyTorch alone, e.g. an index of CPU
+# builds: see "PyTorch for the CPU" in README.md.
 PYTHON ?= python3
+TORCH_PIP ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SEEDS ?= 500
+WORKERS ?= 2
+BENCHES ?= $(filter-out bench/report.py bench/wire.py bench/plant.py,$(wildcard bench/*.py))
 
-.PHONY: demo demo-stop demo-check test engines lint simulate bench docs clean
+.PHONY: demo demo-check test engines lint simulate bench docs screenshots soak clean
 
 $(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Causeway needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet torch==2.13.0 $(TORCH_PIP)
 	$(BIN)/pip install --quiet -e '.[dev,torch,postgres]'
 	touch $(STAMP)
 
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
 
-demo-stop: $(STAMP)  ## end what `make demo` left up
-	$(BIN)/python -m causeway.demo --stop
-
 demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check
 
-test: $(STAMP)  ## unit tests, lint, types, import rules
-	$(BIN)/ruff check src tests bench examples
-	$(BIN)/ruff format --check src tests bench examples
+test: lint  ## lint, types, import rules, and all tests that need no other engine
+	$(BIN)/pytest -m "not engines" -n $(WORKERS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests bench examples docs
+	$(BIN)/ruff format --check src tests bench examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not engines" -n 2
 
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
-	$(BIN)/pytest -m engines
-
-soak: $(STAMP)  ## kill a real control plane before and after every single store write
-	CAUSEWAY_CRASH_POINTS=all $(BIN)/pytest -s tests/crash
+	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
+
+bench: $(STAMP)  ## every bench, one after another; each writes its section of docs/benchmarks.md
+	for bench in $(BENCHES); do $(BIN)/python $$bench || exit 1; done
+
+docs: $(STAMP)  ## write the reference pages anew from the code
+	$(BIN)/python docs/generate.py
+
+screenshots: $(STAMP)  ## take the pictures of the dashboard anew (needs Chromium)
+	$(BIN)/python docs/screenshots.py
+
+soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write of the store
+	$(BIN)/python -m causeway.twin.simulate --seeds 10000
+	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
 	rm -rf $(VENV) demo-state
