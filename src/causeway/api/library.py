@@ -32,10 +32,14 @@ async def authorise(door: Door, request: Request) -> Bearer:
     cookie = request.cookies.get(COOKIE, "")
     secret = cookie if cookie and "authorization" not in request.headers else bearer(request)
     now_ms = door.clock.now_ms()
+    reads = request.method in ("GET", "HEAD")
 
     def who(state: State) -> Bearer:
-        if secret.startswith("cw_"):
-            return Bearer(caller=tenancy.caller_of(state, secret, now_ms))
+        if secret.startswith("cw"):
+            caller = tenancy.caller_of(state, secret, now_ms)
+            # Every other method brings content, or asks which of it to bring.
+            tenancy.need(caller, AccessRole.VIEWER if reads else AccessRole.MEMBER)
+            return Bearer(caller=caller)
         return Bearer(island=session_of(state, secret).island)
 
     return await door.service.read(who)
