@@ -180,5 +180,3 @@ def _done(start: StartCommand) -> AttemptReport:
         ticks=(tick,),
         final=True,
     )
-
-

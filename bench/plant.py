@@ -103,7 +103,9 @@ class Plant:
 
     def _live(self, name: str) -> bool:
         found = self.call("GET", "/v1/islands")["islands"]
-        return any(i["id"].endswith(f":{name}") and i["state"] == "live" and i["inventory"] for i in found)
+        return any(
+            i["id"].endswith(f":{name}") and i["state"] == "live" and i["inventory"] for i in found
+        )
 
     def kill(self, name: str) -> float:
         """SIGKILL a process and all that it started; return the instant, on the wall clock, in

@@ -263,6 +263,8 @@ class Plane:
         for island_id, island in image.islands.items():
             until_ms = now_ms + self.settings.lease_ms + self.settings.tick_ms
             state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=until_ms)
+        # The counters go on, so that who waits for news never takes an old one for the present.
+        state.news = self.state.news
         self._find_met_needs(state)
         self.state = state
 
