@@ -76,6 +76,16 @@ class Centre:
         self._closed = False
         self._encoder = msgspec.json.Encoder()
 
+    @property
+    def url(self) -> str:
+        """The address whose turn it is: the one that answered last."""
+        return self.urls[self._turn % len(self.urls)]
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What authorities are trusted; None: the system's."""
+        return self._tls
+
     def join(self, identity: Identity, profile: Profile, token: str) -> JoinReply:
         """Join, or join again with the known key."""
         wish = JoinRequest(token=token, public_key=identity.public_key, profile=profile)

@@ -53,3 +53,9 @@ def environment(
 def attempt_folder(root: Path, job: str, fence: int) -> Path:
     """Return where an attempt lives below the agent's root."""
     return root / "attempts" / f"{Urn.parse(job).local}-{fence}"
+
+
+def terminal_socket(root: Path, job: str, fence: int) -> Path:
+    """Return where an interactive attempt's terminal is served: outside of its own folder, since
+    what a job can replace by a link is nothing that the agent may connect to."""
+    return root / "terminals" / f"{Urn.parse(job).local}-{fence}.sock"

@@ -27,7 +27,7 @@ from causeway.agent.attempt import (
     ended,
     observed,
 )
-from causeway.agent.environment import attempt_folder, environment
+from causeway.agent.environment import attempt_folder, environment, terminal_socket
 from causeway.agent.instructions import (
     CancelStage,
     Forget,
@@ -42,7 +42,7 @@ from causeway.agent.instructions import (
 from causeway.agent.instructions import Stage as StageInputs
 from causeway.agent.progress import Progress
 from causeway.model.islands import Inventory, Profile
-from causeway.model.jobs import FailureClass
+from causeway.model.jobs import FailureClass, JobKind
 from causeway.model.protocol import Phase, StartCommand
 from causeway.model.resources import Capacity
 from causeway.ports.engine import Launch, Status
@@ -192,9 +192,16 @@ class Holdings:
             )
             self.put(replace(held, stage=Stage.ENGINE))
             job, fence = held.key
-            self._todo.append(
-                Launch(job=job, fence=fence, spec=held.start.spec, folder=folder, envs=envs)
+            interactive = held.start.spec.kind is JobKind.INTERACTIVE
+            launch = Launch(
+                job=job,
+                fence=fence,
+                spec=held.start.spec,
+                folder=folder,
+                envs=envs,
+                terminal=terminal_socket(self._root, job, fence) if interactive else None,
             )
+            self._todo.append(launch)
 
     # -- ending ---------------------------------------------------------------------------------
 

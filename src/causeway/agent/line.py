@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from causeway.agent.health import Gauges
 from causeway.agent.identity import Identity
 from causeway.model.errors import CausewayError, Conflict, Unauthenticated, Unavailable
 from causeway.model.islands import Health
-from causeway.model.protocol import JoinReply, SessionReply
+from causeway.model.protocol import CallCommand, JoinReply, SessionReply
 from causeway.ports import Chance, Clock
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Line:
         """Which news the newest sync carried."""
         self.core: AgentCore
         self.hands: Hands
+        self.on_calls: Callable[[Sequence[CallCommand]], None] = lambda calls: None
         self._gauges: Gauges
         self._centre = centre
         self._clock = clock
@@ -115,6 +116,8 @@ class Line:
             self._gauges.exchanged(synced.rtt_ms)
             after_ms = self._clock.monotonic_ms()
             self.hands.do(self.core.on_reply(synced.reply, now_ms, now_ms=after_ms))
+            if synced.reply.calls:
+                self.on_calls(synced.reply.calls)
         return True
 
     def _count_overtaken(self, seq: int, error: Conflict) -> None:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from causeway.agent.attempt import AgentJournal
+from causeway.agent.calls import Calls, Island
 from causeway.agent.centre import Centre
 from causeway.agent.core import AgentCore
 from causeway.agent.environment import attempt_folder
@@ -224,6 +225,15 @@ class Agent:
         )
         self.core, self.hands = core, Hands(core, tools)
         self.line.serve(core, self.hands, self.gauges)
+        island = Island(
+            root=setup.root,
+            engine=setup.engine,
+            url=lambda: self.centre.url,
+            token=lambda: self.line.token,
+            spawn=group.create_task,
+            tls=self.centre.tls,
+        )
+        self.line.on_calls = Calls(island).take
         kept = [attempt_folder(setup.root, *key) for key in core.attempts]
         remove_strays(setup.root, kept)
         self.hands.do(core.on_engine(setup.engine.poll(), setup.clock.monotonic_ms()))

@@ -34,6 +34,9 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("progress", "jobs:progress", JOBS, "Print a job's measured steps."),
     ("wait", "jobs:wait", JOBS, "Wait until a job has ended."),
     ("stop", "jobs:stop", JOBS, "Stop jobs."),
+    ("shell", "interactive:shell", JOBS, "Start a shell on an island and attach to it."),
+    ("attach", "interactive:attach", JOBS, "Attach to the shell of an interactive job."),
+    ("forward", "interactive:forward", JOBS, "Let a local port lead to a job's port."),
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
     ("offers", "fleet:offers", FLEET, "Search live offers."),
     ("cordon", "fleet:cordon", FLEET, "Keep new work away from an island."),
@@ -58,6 +61,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("join", "host:join", HERE, "Let this machine join as an island."),
     ("backup", "host:backup", HERE, "Copy the store of a control plane to a file."),
     ("restore", "host:restore", HERE, "Fill an empty store from a backup."),
+    ("archive", "upkeep:archive", HERE, "Move old facts out of the store into files."),
 )
 """(words, module:function in this package, group, one line). Docs are generated from here."""
 NESTED = {"tokens": "Make, list and revoke tokens.", "secrets": "Set, list and remove secrets."}

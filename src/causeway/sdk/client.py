@@ -237,6 +237,11 @@ class Client:
         """Fetch an artefact into a folder; return how many bytes crossed the wire."""
         return int(self._transfer().pull(artifact, Path(folder)).moved_bytes)
 
+    @property
+    def access(self) -> tuple[str, str, str]:
+        """Address, token and authority, for connections that are more than one request."""
+        return self.urls[0], self._token, self._ca
+
     def send(self, call: Call) -> Any:
         """Send any call and return its data."""
         found = self._raw(call)
