@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causeway import law
 from causeway.control import settings as numbers
@@ -28,13 +29,17 @@ from causeway.control.parts import Parts
 from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.state import Tx
-from causeway.discover import Filter, compile_filter
-from causeway.model.errors import InvalidInput
+from causeway.control.upkeep import Upkeep
+from causeway.model.errors import InvalidInput, NotFound
 from causeway.model.fleet import PoolView, WaitingJob
 from causeway.model.islands import Profile
 from causeway.model.reasons import Reason
 from causeway.model.resources import Capacity
 from causeway.ports.store import Store
+
+if TYPE_CHECKING:
+    # The catalogue brings NumPy along, which an island's agent has no use for.
+    from causeway.discover import Filter
 
 DEFAULT_TENANT = "default"
 
@@ -46,29 +51,67 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
     from causeway.adapters.content import FolderStore
     from causeway.adapters.logs import FolderLogs
     from causeway.adapters.store import open_store
+    from causeway.adapters.tidying import DAY_MS, tidy
     from causeway.adapters.world import SystemChance, SystemClock
     from causeway.twin.forecasting import Forecaster
 
     state.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     settings = numbers.from_environment(os.environ)
-    store = _armed(open_store(store_url or f"sqlite:///{state / 'causeway.sqlite3'}"))
+    opened = open_store(store_url or _sqlite(state))
+    store = _armed(opened)
     plane = Plane(
         store, clock, SystemChance(), settings=settings, verdicts=verdicts, matches=matches
     )
     sealer = Fernet(_kept(state / "secret.key", lambda: Fernet.generate_key().decode()).encode())
+    service = Service(plane, on_lead=_operator(state))
+    logs = FolderLogs(state / "logs")
+    chunks = FolderStore(state / "content", clock=clock)
+
+    def upkeep() -> Mapping[str, int]:
+        return tidy(
+            opened,
+            chunks=chunks,
+            logs=logs,
+            folder=state / "archive",
+            before_ms=clock.now_ms() - settings.keep_days * DAY_MS,
+            issuer=settings.issuer,
+        )
+
     return Parts(
         plane=plane,
-        service=Service(plane, on_lead=_operator(state)),
+        service=service,
         store=store,
-        logs=FolderLogs(state / "logs"),
-        chunks=FolderStore(state / "content", clock=clock),
+        logs=logs,
+        chunks=chunks,
         clock=clock,
         settings=settings,
         seal=sealer.encrypt,
         unseal=sealer.decrypt,
         forecast=Forecaster(),
+        upkeep=Upkeep(service=service, act=upkeep),
     )
+
+
+def _sqlite(state: Path) -> str:
+    return f"sqlite:///{(state / 'causeway.sqlite3').absolute()}"
+
+
+def archive(state: Path, *, store_url: str = "", older_s: float) -> Mapping[str, int]:
+    """Move what has been over for so long from the store into <state>/archive; return the number
+    of rows by table. The control plane may be running meanwhile."""
+    from causeway.adapters.store import archive as move
+    from causeway.adapters.store import open_store
+    from causeway.adapters.world import SystemClock
+
+    if not store_url and not (state / "causeway.sqlite3").is_file():
+        raise NotFound(f"there is no store in {state}", hint="give --state or --store")
+    before_ms = SystemClock().now_ms() - round(older_s * 1000)
+    store = open_store(store_url or _sqlite(state))
+    try:
+        return move(store, before_ms=before_ms, folder=state / "archive").rows
+    finally:
+        store.close()
 
 
 def _armed(store: Store) -> Store:
@@ -128,6 +171,8 @@ def verdicts(
 
 @lru_cache(maxsize=4_096)
 def _filter(expression: str) -> Filter:
+    from causeway.discover import compile_filter
+
     return compile_filter(expression)
 
 
