@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from causeway.model.errors import InvalidInput
@@ -52,6 +53,12 @@ class FolderLogs:
             for path in folder.glob("*/*")
         ]
         return sorted(found, key=lambda info: (info.fence, info.stream))
+
+    def jobs(self) -> Iterator[str]:
+        """Yield the local ids of the jobs that have logs."""
+        if self.root.is_dir():
+            for folder in self.root.iterdir():
+                yield folder.name
 
     def remove(self, job: str) -> None:
         """Forget a job's logs."""

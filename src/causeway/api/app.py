@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,7 +64,10 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
 @asynccontextmanager
 async def _lifespan(door: Door, app: Starlette) -> AsyncIterator[None]:
     await door.service.start()
+    upkeep = asyncio.create_task(door.upkeep.run()) if door.upkeep is not None else None
     yield
+    if upkeep is not None:
+        upkeep.cancel()
     await door.service.stop()
 
 

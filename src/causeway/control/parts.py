@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.settings import Settings
+from causeway.control.upkeep import Upkeep
 from causeway.model.fleet import Snapshot
 from causeway.ports import Clock
 from causeway.ports.artifacts import ChunkStore
@@ -31,3 +32,5 @@ class Parts:
     unseal: Callable[[bytes], bytes]
     forecast: Callable[[Snapshot, str], Awaitable[object]]
     """When a waiting job would start and end; the answer is a value that encodes as JSON."""
+    upkeep: Upkeep | None = None
+    """The daily task; None where nothing is kept on a disk."""

@@ -9,6 +9,8 @@ Rows move in bounded chunks. A chunk is written to `<table>-<first>-<last>.<sha2
 flushed with its folder, read back and compared with its name, and then its rows are deleted in one
 transaction. A crash in between leaves them in both places, never in neither; a reader of archives
 goes by the primary key. Numbers of archived events are never given out again (`meta.last_event`).
+
+Content is collected by what the rows say: `in_use` names every artefact that must stay.
 """
 
 from __future__ import annotations
@@ -27,19 +29,23 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    or_,
     select,
 )
 
 from causeway.adapters.store.faults import told
 from causeway.adapters.store.files import settle, sha256_of
-from causeway.adapters.store.schema import EVENTS, JOBS, KEYS, PROGRESS, TICKS
+from causeway.adapters.store.rows import JOB
+from causeway.adapters.store.schema import ARTIFACTS, EVENTS, JOBS, KEYS, PROGRESS, TICKS
 from causeway.adapters.store.sql import SqlStore
 from causeway.model.errors import Conflict, InvalidInput, Unavailable
-from causeway.model.jobs import TERMINAL
+from causeway.model.jobs import TERMINAL, CheckpointPolicy, Job
 
 CHUNK_ROWS = 5_000
 """Most rows of one file and of one deleting transaction, which commits have to wait for."""
 _ENDED = tuple(sorted(state.value for state in TERMINAL))
+_KEPT_KINDS = ("model", "dataset", "output")
+"""Results: they stay until a person removes them, however old they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,59 @@ def archive(store: SqlStore, *, before_ms: int, folder: Path, with_jobs: bool = 
             if len(chunk) < CHUNK_ROWS:
                 break
     return Archived(rows=moved, files=tuple(files))
+
+
+def in_use(store: SqlStore, *, since_ms: int) -> frozenset[str]:
+    """Return every artefact whose content must stay.
+
+    These are: whatever has a name in the library; models, data sets and outputs; whatever a job
+    that has not ended, or ended after the instant, was given or has made (its working folder,
+    inputs, outputs, the checkpoint it would resume from and the one it did resume from); of a job
+    that has not ended, its newest checkpoints, as many as it asked to keep; and everything else
+    that arrived after the instant, but for checkpoints, which are large and soon overtaken.
+
+    All is read in one transaction. What was collected once may still have its row: lineage stays.
+    """
+    keep: set[str] = set()
+    needed: set[str] = set()
+    room: dict[str, int] = {}
+    recent = or_(JOBS.c.state.not_in(_ENDED), JOBS.c.ended_ms >= since_ms)
+    jobs = select(JOBS.c.body).where(recent)
+    columns = (ARTIFACTS.c.id, ARTIFACTS.c.kind, ARTIFACTS.c.name, ARTIFACTS.c.job)
+    rows = select(*columns, ARTIFACTS.c.made_ms).order_by(ARTIFACTS.c.made_ms.desc())
+    held: set[str] = set()
+    with (
+        told("looking for what is in use"),
+        store.reader.connect() as connection,
+        connection.begin(),
+    ):
+        for (body,) in connection.execute(jobs).yield_per(CHUNK_ROWS):
+            job = JOB.decode(body)
+            needed.update(_needed(job))
+            if job.state not in TERMINAL:
+                policy = job.spec.checkpoint or CheckpointPolicy()
+                room[job.id] = max(1, policy.keep)
+        for row in connection.execute(rows).yield_per(CHUNK_ROWS):
+            held.add(row.id)
+            if row.kind == "checkpoint" and row.job and not row.name:
+                if room.get(row.job, 0) > 0:
+                    room[row.job] -= 1
+                    keep.add(row.id)
+            elif row.name or row.kind in _KEPT_KINDS or row.made_ms >= since_ms:
+                keep.add(row.id)
+    # A job may name what never arrived; only what was whole here once can be kept.
+    return frozenset(keep | (needed & held))
+
+
+def _needed(job: Job) -> Iterator[str]:
+    """Yield the artefacts that a job names."""
+    yield job.spec.workdir
+    yield from job.spec.inputs.values()
+    yield from job.outputs.values()
+    if job.checkpoint is not None:
+        yield job.checkpoint.artifact
+    for attempt in job.attempts[-1:]:
+        yield attempt.resumed_from
 
 
 def read_archive(path: Path) -> Iterator[dict[str, object]]:
