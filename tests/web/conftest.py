@@ -12,7 +12,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from causeway.web.app import COOKIE, routes
+from causeway.web.app import routes
+from causeway.web.replies import COOKIE
 
 
 def _load() -> ModuleType:

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 from starlette.testclient import TestClient
 
-from causeway.web.app import COOKIE, FORM_BYTES_MAX
+from causeway.web.replies import COOKIE, FORM_BYTES_MAX
 
 JOB = "urn:cpi:demo.causeway:job:01k9gpttrain"
 PAGES = ("/now", "/jobs", f"/jobs/{JOB}", "/islands", "/offers", "/bill")

@@ -20,7 +20,8 @@ from starlette.applications import Starlette
 
 from causeway.model.events import Event
 from causeway.model.jobs import JobState
-from causeway.web.app import COOKIE, routes
+from causeway.web.app import routes
+from causeway.web.replies import COOKIE
 
 pytestmark = pytest.mark.engines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,39 @@ from causeway.sdk.settings import state_path
 Flag = Annotated[bool, Parameter(negative="")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcFlags:
+    """How people log in through an identity provider (OpenID Connect).
+
+    Parameters
+    ----------
+    oidc_issuer
+        Its address, exactly as it writes it, e.g. https://accounts.example.org. Unset: people log
+        in with tokens only.
+    oidc_client_id
+        Name under which this control plane is registered there; the redirect address to register
+        is <address of this server>/login/oidc/callback.
+    oidc_client_secret_file
+        File that holds the client's secret; none for a public client.
+    oidc_rules
+        TOML file of [[rule]] tables: claim, equals or ends_with, tenant, role. The first that
+        matches wins; who meets none stays outside.
+    oidc_public_url
+        Address of this server as browsers see it, when a proxy stands before it.
+    """
+
+    oidc_issuer: Annotated[str, Parameter(env_var="CAUSEWAY_OIDC_ISSUER")] = ""
+    oidc_client_id: Annotated[str, Parameter(env_var="CAUSEWAY_OIDC_CLIENT_ID")] = ""
+    oidc_client_secret_file: Annotated[
+        Path | None, Parameter(env_var="CAUSEWAY_OIDC_CLIENT_SECRET_FILE")
+    ] = None
+    oidc_rules: Annotated[Path | None, Parameter(env_var="CAUSEWAY_OIDC_RULES")] = None
+    oidc_public_url: Annotated[str, Parameter(env_var="CAUSEWAY_OIDC_PUBLIC_URL")] = ""
+
+
+NO_OIDC = OidcFlags()
+
+
 def up(
     *,
     state: Path | None = None,
@@ -25,6 +59,7 @@ def up(
     cert: Path | None = None,
     key: Path | None = None,
     insecure: Flag = False,
+    oidc: Annotated[OidcFlags, Parameter(name="*")] = NO_OIDC,
 ) -> int:
     """Start a control plane and its dashboard, and stay until Ctrl-C.
 
@@ -44,15 +79,29 @@ def up(
         Its private key (PEM).
     insecure
         Listen beyond this machine without TLS (behind a proxy that ends it).
+    oidc
+        How people log in through an identity provider.
     """
+    from causeway.cli.identity import oidc_settings
     from causeway.cli.serving import serve
+
+    provider = oidc_settings(oidc)
 
     place = state or state_path(os.environ)
     talk.say(f"Control plane: {'https' if cert else 'http'}://{host}:{port}  (Ctrl-C stops it)")
     talk.say(f"State:         {place}")
     talk.say(f"Your token:    {place / 'operator.token'}")
     return int(
-        serve(state=place, host=host, port=port, store=store, cert=cert, key=key, insecure=insecure)
+        serve(
+            state=place,
+            host=host,
+            port=port,
+            store=store,
+            cert=cert,
+            key=key,
+            insecure=insecure,
+            oidc=provider,
+        )
     )
 
 

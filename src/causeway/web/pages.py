@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import HOLDS_LEASE, Job, JobState
 from causeway.model.parties import Caller
+from causeway.web.acts import may_cancel, may_steer
 from causeway.web.reader import Reader
 from causeway.web.views.bill import BillView, bill_view
 from causeway.web.views.islands import IslandsView, islands_view
@@ -54,9 +55,15 @@ async def jobs_page(reader: Reader, caller: Caller, *, group: str, before: str) 
 
 
 async def job_page(
-    reader: Reader, caller: Caller, job_id: str, *, stream: tuple[int, str] | None, metric: str
+    reader: Reader,
+    caller: Caller,
+    job_id: str,
+    *,
+    stream: tuple[int, str] | None,
+    metric: str,
+    acts: bool = False,
 ) -> JobView:
-    """Read and return one job's page."""
+    """Read and return one job's page; with `acts`, what the caller may do is offered."""
     job = await reader.job(caller, job_id)
     explanation = await reader.explain(caller, job_id)
     streams = await reader.log_streams(caller, job_id)
@@ -65,6 +72,7 @@ async def job_page(
         headline=explanation.headline,
         candidates=explanation.candidates,
         decided_ms=explanation.decided_ms,
+        may_cancel=acts and may_cancel(caller, job),
         progress=await reader.progress(caller, job_id),
         streams=streams,
         log=await _log_tail(reader, caller, job_id, streams, stream),
@@ -104,11 +112,15 @@ async def _log_tail(
     )
 
 
-async def islands_page(reader: Reader, caller: Caller, *, named: str, after: str) -> IslandsView:
+async def islands_page(
+    reader: Reader, caller: Caller, *, named: str, after: str, acts: bool = False
+) -> IslandsView:
     """Read and return one page of the islands."""
     islands = await reader.islands(caller)
     pools = await reader.pools(caller)
-    return islands_view(islands, pools, named=named, after=after, now_ms=reader.now_ms())
+    steer = acts and may_steer(caller)
+    now_ms = reader.now_ms()
+    return islands_view(islands, pools, named=named, after=after, steer=steer, now_ms=now_ms)
 
 
 async def offers_page(reader: Reader, caller: Caller, *, where: str, sort: str) -> OffersView:

@@ -32,6 +32,14 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Something that may be done to the island, behind a question."""
+
+    word: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IslandCard:
     id: str
     name: str
@@ -51,6 +59,7 @@ class IslandCard:
     live_figures: tuple[Figure, ...]
     found_figures: tuple[Figure, ...]
     declared_figures: tuple[Figure, ...]
+    acts: tuple[Act, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +80,10 @@ def islands_view(
     *,
     named: str = "",
     after: str = "",
+    steer: bool = False,
     now_ms: int,
 ) -> IslandsView:
-    """Return one page of islands by name, those after `after`."""
+    """Return one page of islands by name, those after `after`; with `steer`, what can be done."""
     wanted = named.strip().lower()
     found = sorted(
         (i for i in islands if wanted in i.profile.name and i.profile.name > after),
@@ -88,7 +98,9 @@ def islands_view(
         islands_live=sum(1 for i in islands if not is_stale(i, now_ms)),
         islands_all=len(islands),
         named=wanted,
-        islands=tuple(_card(i, by_island.get(i.id, []), now_ms) for i in shown),
+        islands=tuple(
+            _card(i, by_island.get(i.id, []), now_ms, acts=_acts(i) if steer else ()) for i in shown
+        ),
         next_href=f"/islands?{query}after={shown[-1].profile.name}" if more else "",
         first_href=f"/islands?{query}".rstrip("?&") if after else "",
     )
@@ -123,7 +135,19 @@ def is_stale(island: Island, now_ms: int) -> bool:
     return island.state is not IslandState.LIVE or now_ms > island.lease_until_ms
 
 
-def _card(island: Island, pools: Sequence[PoolView], now_ms: int) -> IslandCard:
+def _acts(island: Island) -> tuple[Act, ...]:
+    """Return what would change something: an island that left can be neither filled nor emptied."""
+    if island.state is IslandState.LEFT:
+        return ()
+    words = ["Uncordon"] if island.cordoned or island.draining else ["Cordon"]
+    if not island.draining:
+        words.append("Drain")
+    return tuple(Act(word=w, href=f"/islands/{island.id}/{w.lower()}") for w in words)
+
+
+def _card(
+    island: Island, pools: Sequence[PoolView], now_ms: int, *, acts: tuple[Act, ...]
+) -> IslandCard:
     spot = island_spot(island, pools, now_ms)
     stale = is_stale(island, now_ms)
     profile, inventory = island.profile, island.inventory
@@ -146,6 +170,7 @@ def _card(island: Island, pools: Sequence[PoolView], now_ms: int) -> IslandCard:
         live_figures=_live(island, stale=stale),
         found_figures=_found(inventory, island.heard_ms, stale=stale) if inventory else (),
         declared_figures=_declared(profile, island.joined_ms),
+        acts=acts,
     )
 
 

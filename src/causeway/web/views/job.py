@@ -124,6 +124,8 @@ class JobView:
     spec_yaml: str
     commands: tuple[str, ...]
     """The same in the CLI."""
+    cancel_href: str
+    """Where to cancel it; empty when it has ended, or the caller may not."""
     simulated: tuple[str, ...]
     """Declared fields that are made up at the islands it met."""
 
@@ -142,6 +144,7 @@ class JobFacts:
     children: Sequence[Job]
     islands: Sequence[Island] = ()
     decided_ms: int = 0
+    may_cancel: bool = False
     metric: str = ""
     """Asked for; empty takes `loss`, or the first name."""
 
@@ -175,6 +178,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
         events=tuple(event_line(e) for e in facts.events),
         spec_yaml=spec_yaml(job.spec),
         commands=_commands(job),
+        cancel_href=f"{line.href}/cancel" if facts.may_cancel else "",
         simulated=simulated_names(i for i in facts.islands if i.id in met),
     )
 
