@@ -111,6 +111,7 @@ class Centre:
         """Faults that wait for a transaction of their kind."""
         self.offset_ms = 0
         """How wrong the wall clock of the machines here is."""
+        self._lines: dict[str, Process] = {}
         self.stepped_ms = 0
         """How far it was set, in all."""
         self.checked: Callable[[Process], None] = lambda process: None
@@ -173,9 +174,19 @@ class Centre:
         self.processes = [process for process in self.processes if process.alive]
 
     def pick(self) -> Process | None:
-        """Return the process that a message reaches: any that is alive."""
+        """Return the process that a person's request reaches: any that is alive."""
         alive = [process for process in self.processes if process.alive]
         return self.loop.chance.choice(alive) if alive else None
+
+    def _line_of(self, island: str) -> Process:
+        """Return the process that an island talks to: the same one as long as it answers."""
+        line = self._lines.get(island)
+        if line is None or not line.alive:
+            line = self.pick()
+            if line is None:
+                raise Unavailable("no control plane runs")
+            self._lines[island] = line
+        return line
 
     def run(self, process: Process, command: Command[Any]) -> Any:
         """Run one command and check everything that must hold afterwards."""
@@ -189,23 +200,25 @@ class Centre:
         self.witness.writer = island
         try:
             return self.run(process, command)
+        except Unavailable:
+            # Whoever fails turns the island to the next address.
+            self._lines.pop(island, None)
+            raise
         finally:
-            self.witness.writer = ""
+            self.witness.hears_nobody()
 
     # -- what islands ask -------------------------------------------------------------------
 
     def join(self, request: JoinRequest) -> Any:
         """Answer a join."""
-        process = self.pick()
-        if process is None:
-            raise Unavailable("no control plane runs")
-        return self.run(process, lambda tx: agents.join(tx, request, self.settings))
+        island = request.profile.name
+        process = self._line_of(island)
+        return self._by(island, process, lambda tx: agents.join(tx, request, self.settings))
 
     def session(self, request: SessionRequest) -> SessionReply:
         """Answer a session request."""
-        process = self.pick()
-        if process is None:
-            raise Unavailable("no control plane runs")
+        island = request.island
+        process = self._line_of(island)
         secret = f"{self.loop.chance.getrandbits(128):032x}"
 
         def command(tx: Tx) -> SessionReply:
@@ -215,7 +228,7 @@ class Centre:
             )
             return reply
 
-        reply: SessionReply = self.run(process, command)
+        reply: SessionReply = self._by(island, process, command)
         return reply
 
     def sync(
@@ -227,9 +240,7 @@ class Centre:
         answer: Callable[[SyncReply], None],
     ) -> None:
         """Take in a sync of an island and answer it now or, without news, when the hold is over."""
-        process = self.pick()
-        if process is None:
-            raise Unavailable("no control plane runs")
+        process = self._line_of(island)
         self.witness.says(island, request.reports)
 
         def command(tx: Tx) -> agents.Synced:
@@ -247,9 +258,7 @@ class Centre:
 
     def keep(self, island: str, token: str, *, made: Artifact, raw: bytes) -> str:
         """Record an artefact that an island brings."""
-        process = self.pick()
-        if process is None:
-            raise Unavailable("no control plane runs")
+        process = self._line_of(island)
         self.witness.brings(island, made.job, made.fence)
 
         def command(tx: Tx) -> str:

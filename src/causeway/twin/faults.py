@@ -259,7 +259,7 @@ class Faults:
         """Move the leadership while the old leader believes that it still leads."""
         self._note_all("usurp")
         self.centre.usurp()
-        self._later(self._spell(0.5, 5), self.centre.retire)
+        self._later(self._spell(0.5, 20), self.centre.retire)
 
     def store_refuses(self) -> None:
         """Let commits fail before they are written."""

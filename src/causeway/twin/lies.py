@@ -8,12 +8,11 @@ it holds is bounded by what is possible.
 from __future__ import annotations
 
 import random
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 from causeway.model.protocol import AttemptReport, Phase, SyncRequest
 
-ENDS_KEPT = 20
+PAST_KEPT = 20
 
 
 @dataclass(slots=True)
@@ -27,21 +26,32 @@ class Liar:
     """Whether it has lied since its agent was started: nobody can say what it really runs."""
     about: set[tuple[str, int]] = field(default_factory=set)
     """Attempts whose truth it has hidden."""
-    ends: deque[AttemptReport] = field(default_factory=lambda: deque(maxlen=ENDS_KEPT))
-    """Successes that it reported once, to be told again."""
+    past: dict[tuple[str, int], AttemptReport] = field(default_factory=dict)
+    """The last true report of each attempt that it had, to be told again as a success."""
 
     def twist(self, request: SyncRequest) -> SyncRequest:
         """Return the sync as it is sent."""
         for report in request.reports:
-            if report.phase == Phase.SUCCEEDED and report.final:
-                self.ends.append(report)
+            self.past.pop((report.job, report.fence), None)
+            self.past[(report.job, report.fence)] = report
+        while len(self.past) > PAST_KEPT:
+            del self.past[next(iter(self.past))]
         if not self.on:
             return request
         self.told = True
         reports = [self._twisted(report) for report in request.reports]
-        if self.ends and self.chance.random() < 0.3:
-            old = self.chance.choice(self.ends)
-            reports.append(replace(old, fence=old.fence + self.chance.choice((-1, 0, 0, 1))))
+        if self.past and self.chance.random() < 0.3:
+            old = self.chance.choice(list(self.past.values()))
+            again = replace(
+                old,
+                fence=old.fence + self.chance.choice((-1, 0, 1, 1)),
+                phase=Phase.SUCCEEDED,
+                final=True,
+                exit_code=0,
+                ticks=(),
+            )
+            self.about.add((again.job, again.fence))
+            reports.append(again)
         return replace(request, reports=tuple(reports))
 
     def _twisted(self, report: AttemptReport) -> AttemptReport:

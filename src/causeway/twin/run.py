@@ -83,6 +83,8 @@ class Scale:
     submissions: int = 30
     hours: int = 24
     faults: int = 100
+    patience_h: int = 14 * 24
+    """How long everything may take to end once the faults are over."""
 
 
 @lru_cache(maxsize=1_024)
@@ -217,7 +219,7 @@ class Simulation:
     def _evening(self) -> None:
         """Faults stop, islands return: now everything has to end."""
         self.faults.heal()
-        limit_ms = self.loop.now_ms + 14 * 24 * HOUR_MS
+        limit_ms = self.loop.now_ms + self.scale.patience_h * HOUR_MS
         while self.loop.now_ms < limit_ms and self._open():
             self.loop.run(self.loop.now_ms + HOUR_MS)
             self.faults.heal()
@@ -303,6 +305,6 @@ class Simulation:
             result.faults = self.faults.struck
 
 
-def simulate(seed: int, scale: Scale = Scale()) -> Result:
+def simulate(seed: int, scale: Scale = Scale(), settings: Settings = SETTINGS) -> Result:
     """Run one seed."""
-    return Simulation(seed, scale).run()
+    return Simulation(seed, scale, settings).run()

@@ -1,8 +1,9 @@
 """`python -m causeway.twin.simulate --seeds N`: many seeds, on all cores.
 
 Prints what was covered (fault x state of the jobs that it hit), and each violation with the seed
-that shows it again. Exits 0 only if no seed violated anything and a sample of seeds, run twice,
-gave the same events.
+that shows it again. Exits 0 only if no seed violated anything, a sample of seeds, run twice, gave
+the same events, and (over enough seeds) no check was empty: faults struck jobs in every state, and
+stale writes were tried.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import sys
 import time
 from collections import Counter
 
+from causeway.model.jobs import TERMINAL, JobState
 from causeway.twin.run import Result, Scale, simulate
 
+ENOUGH = 50
+"""Seeds from which on every state must have been struck."""
 REPEATED = 5
 """Seeds that are run a second time, to show that a seed is a whole bug report."""
 
@@ -44,12 +48,26 @@ def main(arguments: list[str] | None = None) -> int:
     first = {result.seed: result.digest for result in results}
     unequal = [r.seed for r in again if r.digest != first[r.seed]]
     _report(results, Scale(), time.monotonic() - began)
+    empty = _empty(results) if len(results) >= ENOUGH else []
+    if empty:
+        print(f"checks that were never put to the test: {', '.join(empty)}")
     if unequal:
         print(f"seeds that gave other events the second time: {unequal}")
     print(
         f"{len(results) - failures} passed, {failures + len(unequal)} failed",
     )
-    return 1 if failures or unequal else 0
+    return 1 if failures or unequal or empty else 0
+
+
+def _empty(results: list[Result]) -> list[str]:
+    """Return what no seed tried."""
+    struck = {state for result in results for _, state in result.coverage}
+    missing = [state.value for state in JobState if state not in TERMINAL | {*struck}]
+    if not sum(result.stale for result in results):
+        missing.append("stale writes")
+    if not sum(result.writes for result in results):
+        missing.append("writes")
+    return missing
 
 
 def _report(results: list[Result], scale: Scale, seconds: float) -> None:
@@ -70,6 +88,8 @@ def _report(results: list[Result], scale: Scale, seconds: float) -> None:
         f"{scale.hours} h and {scale.faults} faults each, then until every job had ended; "
         f"{sum(r.jobs for r in results):,} jobs ({dict(ends)}), "
         f"{sum(r.checks for r in results):,} checks, {sum(r.events for r in results):,} events, "
+        f"{sum(r.writes for r in results):,} writes of holders taken, "
+        f"{sum(r.stale for r in results):,} stale writes refused, "
         f"{sum(r.dropped for r in results):,} of "
         f"{sum(r.messages for r in results):,} messages lost; "
         f"{seconds:.0f} s, at least {hours * 3600 / seconds:,.0f} x real time"

@@ -23,6 +23,7 @@ from causeway.model.jobs import (
     JobKind,
     JobState,
 )
+from causeway.model.money import Transaction
 from causeway.model.protocol import AttemptReport
 from causeway.model.resources import Capacity
 from causeway.ports.store import Batch
@@ -87,6 +88,9 @@ class Witness:
     _held: dict[str, tuple[str, str, int, Capacity]] = field(default_factory=dict)
     _devices: Counter[str] = field(default_factory=Counter)
     _taken: dict[str, Capacity] = field(default_factory=dict)
+    _paid: Counter[Key] = field(default_factory=Counter)
+    _mute: set[str] = field(default_factory=set)
+    """Jobs of which the message at hand speaks without holding their fence."""
     _placed_lawfully: set[tuple[object, str]] = field(default_factory=set)
 
     # -- who writes ---------------------------------------------------------------------------
@@ -98,11 +102,22 @@ class Witness:
         return current is not None and (current.island, current.fence) == (island, fence)
 
     def says(self, island: str, reports: tuple[AttemptReport, ...]) -> None:
-        """An island's sync is about to be handled: count the writes that must be refused."""
+        """An island's sync is about to be handled: note the writes that must be refused."""
+        rightful = set()
         for report in reports:
+            if self.may_write(island, report.job, report.fence):
+                rightful.add(report.job)
+                continue
+            self._mute.add(report.job)
             writes = report.ticks or report.progress or report.final or report.checkpoint
-            if writes and not self.may_write(island, report.job, report.fence):
-                self.stale_tried += 1
+            self.stale_tried += bool(writes)
+        # Where both the holder and an older attempt report, their words cannot be told apart here.
+        self._mute -= rightful
+
+    def hears_nobody(self) -> None:
+        """The island's message was handled."""
+        self.writer = ""
+        self._mute.clear()
 
     def brings(self, island: str, job: str, fence: int) -> bool:
         """An island brings an artefact; say whether it may."""
@@ -127,12 +142,7 @@ class Witness:
         for event in batch.events:
             self._told(event)
         for transaction in batch.transactions:
-            rest = sum(entry.micros for entry in transaction.entries)
-            if rest:
-                raise Violation("journal balances", f"{transaction.id} is off by {rest}")
-            debit = sum(e.micros for e in transaction.entries if e.account[:11] == "receivable:")
-            if recompute(transaction) != debit:
-                raise Violation("journal balances", f"{transaction.id} cannot be computed again")
+            self._posted(transaction)
         for job in batch.jobs.values():
             self._job(job)
         if batch.jobs:
@@ -149,7 +159,8 @@ class Witness:
             if a.job and a.fence and a.kind != "model"
         ]
         for job, fence, what in written:
-            if not self.may_write(self.writer, job, fence):
+            muted = job in self._mute and what in ("usage", "progress")
+            if muted or not self.may_write(self.writer, job, fence):
                 holder = self.jobs[job].current if job in self.jobs else None
                 raise Violation(
                     "one writer",
@@ -166,6 +177,20 @@ class Witness:
             raise Violation("reasons", f"{event.subject} failed without a reason")
         if event.kind == "job.stopping" and "why" in event.data and not event.data["why"]:
             raise Violation("reasons", f"{event.subject} is stopped without a reason")
+
+    def _posted(self, transaction: Transaction) -> None:
+        """A transaction sums to zero, can be computed again, and goes on where the last ended."""
+        rest = sum(entry.micros for entry in transaction.entries)
+        if rest:
+            raise Violation("journal balances", f"{transaction.id} is off by {rest}")
+        debit = sum(e.micros for e in transaction.entries if e.account[:11] == "receivable:")
+        if recompute(transaction) != debit:
+            raise Violation("journal balances", f"{transaction.id} cannot be computed again")
+        attempt = (transaction.subject, int(transaction.evidence["fence"]))
+        already = self._paid[attempt]
+        if transaction.evidence["already_micros"] != already:
+            raise Violation("journal balances", f"{transaction.id} forgets that {already} was paid")
+        self._paid[attempt] += debit
 
     # -- one job --------------------------------------------------------------------------------
 
@@ -198,6 +223,8 @@ class Witness:
         """Past attempts never change: an older fence writes nothing."""
         if job.fence < old.fence or len(job.attempts) < len(old.attempts):
             raise Violation("fences grow", f"{job.id} went from fence {old.fence} to {job.fence}")
+        if job.fence == old.fence and len(job.attempts) > len(old.attempts):
+            raise Violation("fences grow", f"{job.id} was given fence {job.fence} again")
         closed = len(old.attempts) - (old.current is not None)
         if any(job.attempts[n] is not old.attempts[n] for n in range(closed)):
             raise Violation("one writer", f"a past attempt of {job.id} was changed")
@@ -240,6 +267,9 @@ class Witness:
             return
         if after.state is AttemptState.LOST:
             self.given_up(job, after)
+        elif before.state is AttemptState.LEASED and after.state is AttemptState.STOPPED:
+            # Nobody reports what was stopped before it began.
+            return
         elif before.state is not after.state:
             self._by_holder(job, after, f"state {after.state.value}")
         said = (after.usage, after.last_step, after.exit_code, job.checkpoint)
@@ -247,7 +277,7 @@ class Witness:
             self._by_holder(job, after, "usage, progress or end")
 
     def _by_holder(self, job: Job, attempt: Attempt, what: str) -> None:
-        if self.writer != attempt.island:
+        if self.writer != attempt.island or (job.id in self._mute and what != "checkpoint"):
             raise Violation(
                 "one writer",
                 f"{what} of {job.id} under fence {attempt.fence} came from "

@@ -1,0 +1,8 @@
+"""Tests of the simulation share the machinery that breaks a guard on purpose."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
