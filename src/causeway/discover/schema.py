@@ -115,7 +115,7 @@ _ROWS: tuple[tuple[str, Type, str, str, Callable[[PoolView], Value]], ...] = (
     ("simulated", _F, "", "Whether any declared figure is made up for a demonstration.",
      lambda p: bool(p.simulated)),
     ("engine", _T, "", "What runs the jobs: local, slurm, ...", lambda p: p.engine or None),
-    ("isolation", _S, "", "Isolation levels that work: process, limits, sandbox.",
+    ("isolation", _S, "", "Isolation levels that work: process, limits, sandbox, container.",
      lambda p: p.isolation),
     ("warm", _S, "", "Warm environments that are ready.", lambda p: p.warm),
 )  # fmt: skip

@@ -100,7 +100,7 @@ class Inventory:
     capacity: Capacity
     devices: tuple[Device, ...] = ()
     isolation: tuple[str, ...] = ("process",)
-    """Levels that really work here, weakest first: process, limits, sandbox."""
+    """Levels that really work here, weakest first: process, limits, sandbox, container."""
     images: bool = False
     """Whether container images can be run."""
     engine: str = "local"

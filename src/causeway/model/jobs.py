@@ -262,7 +262,8 @@ class JobSpec:
     image: str = ""
     """OCI image; empty runs in the island's own system."""
     isolation: str = ""
-    """Least isolation level that is acceptable: `process`, `limits`, `sandbox`; empty: any."""
+    """Least isolation level that is acceptable: `process`, `limits`, `sandbox`,
+    `container` (with an image); empty: any."""
     warm: str = ""
     """Name of a warm environment to fork from (`torch`); other programs start cold."""
     model_name: str = ""

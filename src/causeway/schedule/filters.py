@@ -21,7 +21,7 @@ from causeway.schedule.words import amount, duration, gib, held, usd
 
 Filter = Callable[[Ask, PoolView], Reason | None]
 
-ISOLATION_LEVELS = ("process", "limits", "sandbox")
+ISOLATION_LEVELS = ("process", "limits", "sandbox", "container")
 """Weakest first; a stronger level satisfies a weaker demand."""
 
 
@@ -268,7 +268,7 @@ def over_budget(ask: Ask, pool: PoolView, left_micros: int) -> Reason:
         Token.BUDGET,
         f"The run would cost about {usd(cost / 1e6)} on {pool.name}{assumed}; "
         f"{usd(left_micros / 1e6)} of the budget is left.",
-        try_this="raise the budget" + (", or state expected_run_s" if ask.run_assumed else ""),
+        try_this="raise the budget" + (", or state expected_run" if ask.run_assumed else ""),
         cost_micros=cost,
         left_micros=left_micros,
         run_assumed=ask.run_assumed,

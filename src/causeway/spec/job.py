@@ -38,7 +38,7 @@ from causeway.spec.units import duration_s, instant_ms, micros, money, shown
 ENVS_MAX = 1_000
 ENV_CHARS_MAX = 64 * 1024
 NODES_MAX = 10_000
-ISOLATIONS = ("process", "limits", "sandbox")
+ISOLATIONS = ("process", "limits", "sandbox", "container")
 
 CHEAPEST = Objective(usd_per_h_waited=0.02, usd_per_kg_co2e=0.0, usd_per_loss=0.1)
 FASTEST = Objective(usd_per_h_waited=100.0, usd_per_kg_co2e=0.0, usd_per_loss=10.0)
@@ -281,6 +281,12 @@ def _wishes(f: Fields, spec: JobSpec) -> JobSpec:
     isolation = f.text("isolation", spec.isolation)
     if isolation and isolation not in ISOLATIONS:
         raise unknown(isolation, ISOLATIONS, f.at("isolation"), what="level")
+    if isolation == ISOLATIONS[-1] and not spec.image and not f.has("image"):
+        raise InvalidInput(
+            "a job without an image cannot run in a container",
+            where=f.at("isolation"),
+            hint="name an image, or ask for the level sandbox",
+        )
     cap = f.take("price_cap_per_device_h")
     budget = f.take("budget")
     deadline = f.take("deadline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,16 @@ class Bench:
         """Return the folder of an attempt."""
         return self.root / "attempts" / f"{key[0]}-{key[1]}"
 
-    def start(self, run: str, *, files: Mapping[str, str] | None = None, **spec: Any) -> Key:
+    def start(
+        self,
+        run: str,
+        *,
+        files: Mapping[str, str] | None = None,
+        copies: Mapping[str, Path] | None = None,
+        links: Mapping[str, Path] | None = None,
+        more_envs: Mapping[str, str] | None = None,
+        **spec: Any,
+    ) -> Key:
         """Start an attempt with these files in its working folder."""
         key = (f"job{next(self.numbers)}", 1)
         folder = self.folder(key)
@@ -57,13 +67,19 @@ class Bench:
         (folder / "checkpoints").mkdir()
         for name, text in (files or {}).items():
             (folder / "work" / name).write_text(text)
+        for name, path in {**(copies or {}), **(links or {})}.items():
+            (folder / "work" / name).parent.mkdir(parents=True, exist_ok=True)
+            if name in (links or {}):
+                (folder / "work" / name).symlink_to(path)
+            else:
+                shutil.copy(path, folder / "work" / name)
         self.engine.start(
             Launch(
                 job=key[0],
                 fence=key[1],
                 spec=JobSpec(name="test", run=run, **spec),
                 folder=folder,
-                envs=environment(folder, key),
+                envs={**environment(folder, key), **(more_envs or {})},
             )
         )
         return key

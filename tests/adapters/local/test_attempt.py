@@ -78,7 +78,7 @@ def test_a_view_hides_the_root_even_below_the_interpreter(
     view = sandbox.view(state, ())
     kinds = [kind for kind, path in view.binds(state / "a") if path in (place, state)]
     assert kinds[-2:] == ["show", "hide"]
-    assert view.binds(state / "a")[-1] == ("own", state / "a")
+    assert view.binds(state / "a")[-2:] == [("own", state / "a"), ("show", state / "a" / "logs")]
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text()), max_size=5), st.integers(1, 7))

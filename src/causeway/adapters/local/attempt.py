@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from causeway.adapters.local.cgroups import Group
+from causeway.adapters.local.images import Root
 from causeway.adapters.local.power import PowerMeter
 from causeway.adapters.local.spawner import ForkServer, WarmProgram
 from causeway.model.jobs import FailureClass
@@ -25,6 +26,8 @@ from causeway.model.usage import EnergyQuality
 from causeway.ports.engine import Launch, Status
 
 SETUP_RANK = -1
+IMAGE_RANK = -2
+"""Has the image made ready; no process of the job."""
 RESTARTS_MAX = 3
 """In-place restarts of a checkpointing gang before the centre decides what to do."""
 SIGNAL_BASE = 128
@@ -69,6 +72,10 @@ class Running:
     launch: Launch
     isolation: str = ""
     stage: Stage = Stage.SETUP
+    image: str = ""
+    """Name of its layer over a container image; empty when it has none."""
+    root: Root | None = None
+    """The image that its processes run in, once it is mounted."""
     children: dict[int, Child] = field(default_factory=dict)
     """Processes not known to have ended, by the engine's number."""
     group: Group | None = None

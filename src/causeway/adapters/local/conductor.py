@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
-from causeway.adapters.local import gauge, power, sandbox
+from causeway.adapters.local import gauge, images, power, sandbox
 from causeway.adapters.local.attempt import (
+    IMAGE_RANK,
     RESTARTS_MAX,
     SETUP_RANK,
     Child,
@@ -27,9 +29,19 @@ from causeway.adapters.local.attempt import (
     rank_environment,
 )
 from causeway.adapters.local.cgroups import Group
-from causeway.adapters.local.host import LIMITS, PROCESS, SANDBOX, Host, free_port, listens
+from causeway.adapters.local.host import (
+    CONTAINER,
+    LIMITS,
+    PROCESS,
+    SANDBOX,
+    Host,
+    free_port,
+    listens,
+)
+from causeway.adapters.local.images import Images
 from causeway.adapters.local.orders import bounds, has_terminal, is_shell, order
 from causeway.adapters.local.spawner import ForkServer
+from causeway.adapters.local.staging import Stager
 from causeway.adapters.local.warm import program_of
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
@@ -65,8 +77,11 @@ class Conductor:
         *,
         now_ms: Callable[[], int],
         show: Callable[[Running], None],
+        images: Images | None = None,
     ) -> None:
+        """`images` may run container images; a trial says whether they do."""
         self.host = host
+        self.stager = Stager(images, servers, number=self._number)
         self.servers = servers
         self.now_ms = now_ms
         self.show = show
@@ -95,11 +110,11 @@ class Conductor:
             refusal = f"it could not be prepared: {error}"
         if refusal:
             self._end(at, Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=refusal))
-        elif launch.spec.setup:
-            self._start_clock(at)
-            self._spawn(at, SETUP_RANK, launch.envs)
+        elif launch.spec.image:
+            self._guarded(at, lambda: self._own(at, *self.stager.stage(at)))
+            self._settle(at)
         else:
-            self._spawn_ranks(at)
+            self._spawn_first(at)
         self.show(at)
 
     def stop(self, key: Key, grace_ms: int) -> None:
@@ -132,6 +147,8 @@ class Conductor:
         number = event["id"]
         at = self.owners.get(number)
         if at is None:
+            if self.stager.hear(event):
+                self.host = replace(self.host, images=self.stager.works)
             return
         self._guarded(at, lambda: self._heard(at, number, event))
         self.show(at)
@@ -164,6 +181,7 @@ class Conductor:
 
     def lost(self, server: ForkServer) -> None:
         """Handle the end of a fork server: its children died with it."""
+        self.stager.lost(server)
         for number, at in list(self.owners.items()):
             if at.children[number].server is server:
                 self._drop(number)
@@ -218,21 +236,23 @@ class Conductor:
     def _prepare(self, at: Running) -> str:
         """Choose isolation, make the group and the folders. Return why it cannot be, or nothing."""
         spec, host = at.launch.spec, self.host
-        level = host.level(spec.isolation)
+        refusal = images.refusal(spec.image) if spec.image else ""
+        if refusal:
+            return refusal
+        level = host.level(spec.isolation, image=bool(spec.image))
+        if not level and spec.image:
+            return "container images do not work on this host"
         if not level:
             works = ", ".join(host.isolation)
             return f"isolation {spec.isolation!r} does not work on this host; what works: {works}"
-        if spec.image:
-            return "this engine runs programs of the host's own system, not container images"
-        if not host.bash:
+        if not host.bash and not spec.image:
             return "bash was not found on this host"
         at.isolation = level
         self._choose_warm(at)
         for name in ("work", "logs", "checkpoints"):
             (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
         if host.groups is not None:
-            self.numbers += 1
-            at.group = host.groups.make(f"attempt-{self.numbers}", bounds(at.launch.spec))
+            at.group = host.groups.make(f"attempt-{self._number()}", bounds(at.launch.spec))
         return ""
 
     def _choose_warm(self, at: Running) -> None:
@@ -240,7 +260,7 @@ class Conductor:
         sandbox, an attempt that did not ask for one runs a level lower, and its status says so."""
         spec = at.launch.spec
         server = self.servers.warm(spec.warm)
-        if server is None or has_terminal(at.launch):
+        if server is None or has_terminal(at.launch) or spec.image:
             return
         weaker = at.isolation == SANDBOX and not server.views
         if weaker and spec.isolation == SANDBOX:
@@ -249,6 +269,14 @@ class Conductor:
         at.program = program_of(spec.run, at.launch.envs, threads=threads)
         if at.program is not None and weaker:
             at.isolation = LIMITS if self.host.groups is not None else PROCESS
+
+    def _spawn_first(self, at: Running) -> None:
+        """Start the set-up, or the ranks when there is none."""
+        if at.launch.spec.setup:
+            self._start_clock(at)
+            self._spawn(at, SETUP_RANK, at.launch.envs)
+        else:
+            self._spawn_ranks(at)
 
     def _spawn_ranks(self, at: Running) -> None:
         spec, port = at.launch.spec, free_port()
@@ -292,18 +320,36 @@ class Conductor:
             server, at.warm = ready, True
         elif rank != SETUP_RANK:
             program, at.warm = None, False
+        number = self._number()
+        self._own(at, number, Child(rank=rank, server=server))
+        server.spawn(number, order(self.host, at, rank, env=env, program=program))
+
+    def _own(self, at: Running, number: int, child: Child) -> None:
+        at.children[number] = child
+        self.owners[number] = at
+
+    def _number(self) -> int:
         self.numbers += 1
-        at.children[self.numbers] = Child(rank=rank, server=server)
-        self.owners[self.numbers] = at
-        server.spawn(self.numbers, order(self.host, at, rank, env=env, program=program))
+        return self.numbers
 
     # --- ending -------------------------------------------------------------------------------
 
     def _exited(self, at: Running, child: Child, code: int) -> None:
         """Decide what the end of one process means."""
         if at.stage is Stage.ENDING or at.outcome is not None:
-            if at.outcome is not None and at.outcome.exit_code is None and child.rank <= 0:
+            if (
+                at.outcome is not None
+                and at.outcome.exit_code is None
+                and IMAGE_RANK < child.rank <= 0
+            ):
                 at.outcome = _with_code(at.outcome, code)
+            return
+        if child.rank == IMAGE_RANK:
+            refusal = self.stager.staged(at)
+            if refusal:
+                self._fail(at, FailureClass.ENGINE, refusal)
+            else:
+                self._spawn_first(at)
             return
         if code == 0:
             if at.children or at.held:
@@ -359,13 +405,15 @@ class Conductor:
 
     def _signal(self, at: Running, sent: signal.Signals) -> None:
         gentle = sent is not signal.SIGKILL
-        skip = sandbox.OUTER_PROCESSES if at.isolation == SANDBOX and gentle else 0
+        boxed = at.isolation in (SANDBOX, CONTAINER)
+        skip = sandbox.OUTER_PROCESSES if boxed and gentle else 0
         if gentle and has_terminal(at.launch) and at.stage is not Stage.SETUP:
             # A shell in a terminal ignores SIGTERM; the end of a terminal is a hang-up. The keeper
             # of the terminal is spared, so that the last output is still shown.
             sent, skip = signal.SIGHUP, skip + 1
         for number, child in at.children.items():
-            child.server.signal(number, sent, skip=skip)
+            spared = skip if child.rank != IMAGE_RANK else 0
+            child.server.signal(number, sent, skip=spared)
 
     def _settle(self, at: Running) -> None:
         """When an ending attempt is quiet, finish it or start its gang again."""
@@ -401,6 +449,7 @@ class Conductor:
             if not at.group.remove():
                 self.trash.append(at.group)
             at.group = None
+        self.stager.drop(at)
         at.stage = Stage.DONE
         self.show(at)
         if at.key in self.forgotten:

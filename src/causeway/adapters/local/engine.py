@@ -16,9 +16,10 @@ import os
 import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from causeway.adapters.local import probe
+from causeway.adapters.local import images, probe
 from causeway.adapters.local.attempt import Key, Running
 from causeway.adapters.local.conductor import Conductor
 from causeway.adapters.local.host import look
@@ -34,6 +35,8 @@ from causeway.ports.engine import Launch, Status
 SERVER_STARTS_MAX = 8
 """How often one fork server is started before the engine gives it up."""
 CLOSE_S = 15.0
+TRIAL_S = 20.0
+"""How long a probe waits to know whether images run here; a later one says."""
 
 
 class LocalEngine:
@@ -64,7 +67,11 @@ class LocalEngine:
         self._host = look(root, hidden)
         self._servers = _Servers(warm)
         self._conductor = Conductor(
-            self._host, self._servers, now_ms=clock.monotonic_ms, show=self._show
+            self._host,
+            self._servers,
+            now_ms=clock.monotonic_ms,
+            show=self._show,
+            images=images.find(root, self._host.bwrap),
         )
         if self._host.groups is not None:
             self._conductor.trash.extend(self._host.groups.leftovers())
@@ -85,13 +92,16 @@ class LocalEngine:
         self._changed = changed
 
     def probe(self) -> Inventory:
-        """Find out what is here."""
-        return probe.inventory(
+        """Find out what is here; the first time, wait for what is being tried."""
+        self._conductor.stager.tried.wait(TRIAL_S)
+        host = self._conductor.host
+        found = probe.inventory(
             self._root,
             capacity=self._capacity,
-            isolation=self._host.isolation,
+            isolation=host.isolation,
             warm=self._servers.ready(),
         )
+        return replace(found, images=host.images is not None)
 
     def start(self, launch: Launch) -> None:
         """Begin starting an attempt."""
@@ -138,6 +148,7 @@ class LocalEngine:
     def _loop(self) -> None:
         try:
             self._servers.begin()
+            self._conductor.stager.begin()
             wait_ms: int | None = 0
             while not self._closing:
                 wait_ms = self._turn(wait_ms)
@@ -184,6 +195,7 @@ class LocalEngine:
         for group in (*groups, *self._conductor.trash):
             group.kill()
             group.remove()
+        self._conductor.stager.close()
         if self._host.groups is not None:
             self._host.groups.close()
 

@@ -104,6 +104,20 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def sealed(order: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """Return bubblewrap's command with the job's environment in a sealed file, and an empty one.
+
+    Bubblewrap itself runs outside the sandbox. A job's `LD_PRELOAD` in its environment would load
+    the job's code there, and a command line would show secrets to everybody on the host.
+    """
+    words = [word for name, value in order["env"].items() for word in ("--setenv", name, value)]
+    file = os.memfd_create("environment", 0)
+    with open(os.dup(file), "wb") as sealed_:  # noqa: PTH123
+        sealed_.write(b"".join(word.encode() + b"\0" for word in words))
+    os.lseek(file, 0, os.SEEK_SET)
+    return [order["argv"][0], "--args", str(file), *order["argv"][1:]], {}
+
+
 class Server:
     """One loop over one socket: spawn, signal, reap."""
 
@@ -160,7 +174,7 @@ class Server:
         files: list[int] = []
         try:
             files.append(os.open("/dev/null", os.O_RDONLY))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
             files.append(os.open(order["stdout"], flags, 0o640))
             files.append(os.open(order["stderr"], flags, 0o640))
             parent = os.getpid()
@@ -198,13 +212,14 @@ class Server:
                 most = most if hard == resource.RLIM_INFINITY else min(most, hard)
                 resource.setrlimit(kind, (most, most))
             os.chdir(order["cwd"])
+            argv, env = sealed(order) if order["seal"] else (order["argv"], order["env"])
             if order["program"] is None and order["terminal"] is None:
-                os.execve(order["argv"][0], order["argv"], order["env"])
+                os.execve(argv[0], argv, env)
             for end in (self.link.fileno(), self.wake_read, self.wake_write, self.oops_read):
                 os.close(end)
             if order["terminal"] is not None:
                 place = order["terminal"]
-                beside("terminal").keep(place, order["argv"], env=order["env"], die_with=die_with)
+                beside("terminal").keep(place, argv, env=env, die_with=die_with)
             if order["view"] is not None:
                 beside("namespaces").enter(order["view"])
         except BaseException as error:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causeway.adapters.local import cgroups, sandbox
+from causeway.adapters.local.images import Images
 
-PROCESS, LIMITS, SANDBOX = "process", "limits", "sandbox"
+PROCESS, LIMITS, SANDBOX, CONTAINER = "process", "limits", "sandbox", "container"
 LEVELS = (PROCESS, LIMITS, SANDBOX)
 """Isolation, weakest first. `sandbox` has the limits of `limits` too where groups can be made."""
 RLIMITS = {"NOFILE": 65536, "CORE": 0}
@@ -30,18 +31,27 @@ class Host:
     """Path of a bubblewrap that works with this view; empty without one."""
     view: sandbox.View
     bash: str
+    images: Images | None = None
+    """What runs container images; set once a trial has really run one."""
 
     @property
     def isolation(self) -> tuple[str, ...]:
         """Return the levels that work here, weakest first."""
         works = {PROCESS: True, LIMITS: self.groups is not None, SANDBOX: bool(self.bwrap)}
-        return tuple(level for level in LEVELS if works[level])
+        found = tuple(level for level in LEVELS if works[level])
+        return (*found, CONTAINER) if self.images is not None else found
 
-    def level(self, least: str) -> str:
-        """Return the strongest level, or nothing when the least that is asked does not work."""
-        if least and least not in self.isolation:
+    def level(self, least: str, *, image: bool = False) -> str:
+        """Return the strongest level, or nothing when the least that is asked does not work.
+
+        Only a job that brings an image can run at `container`, and such a job runs at no other.
+        """
+        if image:
+            return CONTAINER if self.images is not None else ""
+        works = tuple(level for level in self.isolation if level != CONTAINER)
+        if least and least not in works:
             return ""
-        return self.isolation[-1]
+        return works[-1]
 
 
 def look(root: Path, hidden: Sequence[Path]) -> Host:

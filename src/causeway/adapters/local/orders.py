@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from causeway.adapters.local import sandbox
+from causeway.adapters.local import images, sandbox
 from causeway.adapters.local.attempt import SETUP_RANK, Running
 from causeway.adapters.local.cgroups import PIDS_MAX, Bounds
-from causeway.adapters.local.host import RLIMITS, RLIMITS_PROCESS, SANDBOX, Host
+from causeway.adapters.local.host import CONTAINER, RLIMITS, RLIMITS_PROCESS, SANDBOX, Host
 from causeway.adapters.local.spawner import Order, WarmProgram
 from causeway.model.jobs import JobKind, JobSpec
 from causeway.ports.engine import Launch
@@ -24,7 +24,9 @@ def order(
     """Return the order for one rank, or for the set-up."""
     folder = at.launch.folder.resolve()
     name = "setup" if rank == SETUP_RANK else f"rank-{rank}"
-    sandboxed = at.isolation == SANDBOX
+    sandboxed = at.isolation in (SANDBOX, CONTAINER)
+    if at.root is not None:
+        env = at.root.environment(env, spec=at.launch.spec, folder=folder)
     bounded = at.group is not None or sandboxed
     terminal = _terminal(at.launch) if rank == 0 else None
     return Order(
@@ -37,6 +39,7 @@ def order(
         limits=RLIMITS if bounded else RLIMITS_PROCESS,
         marks=() if bounded else marks(env),
         program=program,
+        seal=sandboxed and program is None,
         view=_view(host, at) if sandboxed and program else None,
         terminal=terminal,
     )
@@ -77,13 +80,17 @@ def marks(env: Mapping[str, str]) -> list[str]:
 
 def _argv(host: Host, at: Running, *, setup: bool) -> list[str]:
     spec = at.launch.spec
-    script = [host.bash, "-c", TRAP + (spec.setup if setup else spec.run)]
+    shell = host.bash if at.root is None else "/bin/sh"
+    script = [shell, "-c", TRAP + (spec.setup if setup else spec.run)]
     if not setup and has_terminal(at.launch):
         # No trap: in a terminal a stop is a hang-up, which a shell passes on to its programs.
-        script = [host.bash, "-c", spec.run] if spec.run.strip() else [host.bash, "-i"]
+        script = [shell, "-c", spec.run] if spec.run.strip() else [shell, "-i"]
+    folder = at.launch.folder.resolve()
+    if at.root is not None:
+        nodes = _nodes(spec)
+        return [*images.command(host.bwrap, at.root.path, str(folder), devices=nodes), *script]
     if at.isolation != SANDBOX:
         return script
-    folder = at.launch.folder.resolve()
     return [*sandbox.command(host.bwrap, host.view, folder, devices=_nodes(spec)), *script]
 
 

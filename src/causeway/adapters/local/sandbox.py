@@ -42,6 +42,8 @@ class View:
             *(("show", path) for path in self.shown),
             *(("hide", path) for path in self.hidden_again),
             ("own", folder),
+            # The engine writes here from outside: a link put in its way would lead it anywhere.
+            ("show", folder / "logs"),
         ]
 
 
@@ -77,7 +79,8 @@ def find(view_: View, folder: Path) -> str:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         return ""
-    (folder / "work").mkdir(parents=True, exist_ok=True)
+    for name in ("work", "logs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     trial = subprocess.run(
         [*command(bwrap, view_, folder), "/bin/sh", "-c", "echo x > trial"],
         stdin=subprocess.DEVNULL,

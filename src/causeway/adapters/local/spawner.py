@@ -51,6 +51,8 @@ class Order:
     program: WarmProgram | None = None
     view: Mapping[str, Any] | None = None
     """The private view of the system that a warm process makes itself."""
+    seal: bool = False
+    """The command is bubblewrap's: the environment is for what it runs, never for itself."""
     terminal: Mapping[str, Any] | None = None
     """Where its pseudo-terminal is served, and how long it may be idle; None: it has none."""
 
@@ -100,6 +102,7 @@ class ForkServer:
                 "join": list(order.join),
                 "limits": dict(order.limits),
                 "marks": list(order.marks),
+                "seal": order.seal,
                 "view": None if order.view is None else dict(order.view),
                 "terminal": None if order.terminal is None else dict(order.terminal),
                 "program": program
