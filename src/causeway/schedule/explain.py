@@ -168,9 +168,8 @@ def _headline(
     if place is not None:
         row = place.candidates[0]
         assumed = f", if it runs {duration(ask.run_s)} (assumed)" if ask.run_assumed else ""
-        return f"It can start now on {row.name}, at an expected cost of {row.score_usd:.4g} USD" + (
-            f"{assumed}."
-        )
+        price_usd = row.terms_usd.get("price", 0.0)
+        return f"It can start now on {row.name}, for about {price_usd:.4g} USD{assumed}."
     first = reasons[0].message if reasons else "It was not looked at."
     if outlook is Outlook.WOULD_WAIT:
         return f"It waits. {first}"

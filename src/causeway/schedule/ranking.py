@@ -33,7 +33,7 @@ EXCLUDED_MAX = 64
 _HAS_ROOM = Reason(
     token=Token.OUTSCORED,
     severity=Severity.INFO,
-    message="It may and can; offers with a lower expected cost go first.",
+    message="It may and can; offers with a lower score go first.",
 )
 
 
@@ -222,7 +222,7 @@ def chosen_reason(ranking: Ranking, row: Eligible) -> Reason:
     return Reason(
         token=Token.CHOSEN,
         severity=Severity.INFO,
-        message=f"{row.offer.pool.name} has the lowest expected cost, {usd(row.score_usd)}"
+        message=f"{row.offer.pool.name} scores best, {usd(row.score_usd)} with time and risk weighed in"
         f"{f' ({shown})' if shown else ''}, of the offers with room.{assumed}",
         evidence={
             "score_usd": row.score_usd,
@@ -231,7 +231,7 @@ def chosen_reason(ranking: Ranking, row: Eligible) -> Reason:
             "offers_lawful_and_big_enough": len(ranking.eligible),
             "offers_excluded": len(ranking.excluded),
         },
-        try_this="state expected_run_s for a better estimate" if ask.run_assumed else "",
+        try_this="state expected_run for a better estimate" if ask.run_assumed else "",
     )
 
 
@@ -244,7 +244,7 @@ def _outscored(row: Eligible, chosen: Eligible) -> Reason:
     return Reason(
         token=Token.OUTSCORED,
         severity=Severity.INFO,
-        message=f"It would cost {usd(by)} more than {where}, mostly {term}."
+        message=f"It scores {usd(by)} worse than {where}, mostly by {term}."
         if by > 0
         else f"It scores the same as {where}; the first by offer identifier is taken.",
         evidence={"more_usd": by, "term": term},
