@@ -70,7 +70,12 @@ def measure(folder: Path, store: str | None, kills: int) -> tuple[list[float], l
         times = [one_kill(pair) for _ in range(kills)]
         view = pair.call("GET", f"/v1/jobs/{job}")
         if (view["fence"], view["state"]) != (1, "running"):
-            import json; print(json.dumps(view,indent=1)[:3000]); print(json.dumps(pair.call("GET", f"/v1/jobs/{job}/events"),indent=0)[-3000:]); print((folder/"island.log").read_text()); raise SystemExit(f"the job did not go on undisturbed: {view['headline']}")
+            import json
+
+            print(json.dumps(view, indent=1)[:3000])
+            print(json.dumps(pair.call("GET", f"/v1/jobs/{job}/events"), indent=0)[-3000:])
+            print((folder / "island.log").read_text())
+            raise SystemExit(f"the job did not go on undisturbed: {view['headline']}")
         work = folder / "island" / "attempts" / f"{job.rpartition(':')[2]}-1" / "work"
         (work / "flag").touch()
         until("the job ends", lambda: pair.call("GET", f"/v1/jobs/{job}")["state"] == "succeeded")

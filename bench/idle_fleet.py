@@ -104,7 +104,9 @@ def fleet(asked: argparse.Namespace, report: Report) -> None:
         measured=f"about {1e6 * share / syncs_per_s:,.0f} us of CPU at {syncs_per_s:,.0f} syncs/s; "
         f"bound: the generator, which does as little as a client can, takes {generator_share:.1%}",
     )
-    report.say(f"lease {settings.lease_ms} ms, hold {settings.hold_ms} ms, SQLite, default settings.")
+    report.say(
+        f"lease {settings.lease_ms} ms, hold {settings.hold_ms} ms, SQLite, default settings."
+    )
 
 
 def _await(process: multiprocessing.context.SpawnProcess, ready: Event) -> None:
