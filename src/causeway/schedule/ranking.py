@@ -222,8 +222,8 @@ def chosen_reason(ranking: Ranking, row: Eligible) -> Reason:
     return Reason(
         token=Token.CHOSEN,
         severity=Severity.INFO,
-        message=f"{row.offer.pool.name} scores best, {usd(row.score_usd)} with time and risk weighed in"
-        f"{f' ({shown})' if shown else ''}, of the offers with room.{assumed}",
+        message=f"{row.offer.pool.name} scores best of the offers with room, {usd(row.score_usd)} with "
+        f"time and risk weighed in{f' ({shown})' if shown else ''}.{assumed}",
         evidence={
             "score_usd": row.score_usd,
             "run_s": ask.run_s,
