@@ -30,6 +30,7 @@ from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.state import Tx
 from causeway.control.upkeep import Upkeep
+from causeway.control.webhooks import Webhooks
 from causeway.model.errors import InvalidInput, NotFound
 from causeway.model.fleet import PoolView, WaitingJob
 from causeway.model.islands import Profile
@@ -52,6 +53,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
     from causeway.adapters.logs import FolderLogs
     from causeway.adapters.store import open_store
     from causeway.adapters.tidying import DAY_MS, tidy
+    from causeway.adapters.webhooks import WebhookCalls
     from causeway.adapters.world import SystemChance, SystemClock
     from causeway.twin.forecasting import Forecaster
 
@@ -90,6 +92,12 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
         unseal=sealer.decrypt,
         forecast=Forecaster(),
         upkeep=Upkeep(service=service, act=upkeep),
+        webhooks=Webhooks(
+            service=service,
+            store=store,
+            clock=clock,
+            post=WebhookCalls(private=bool(settings.webhooks_private)),
+        ),
     )
 
 

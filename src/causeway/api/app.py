@@ -64,10 +64,10 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
 @asynccontextmanager
 async def _lifespan(door: Door, app: Starlette) -> AsyncIterator[None]:
     await door.service.start()
-    upkeep = asyncio.create_task(door.upkeep.run()) if door.upkeep is not None else None
+    beside = [asyncio.create_task(one.run()) for one in (door.upkeep, door.webhooks) if one]
     yield
-    if upkeep is not None:
-        upkeep.cancel()
+    for task in beside:
+        task.cancel()
     await door.service.stop()
 
 

@@ -9,6 +9,7 @@ from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.settings import Settings
 from causeway.control.upkeep import Upkeep
+from causeway.control.webhooks import Webhooks
 from causeway.model.fleet import Snapshot
 from causeway.ports import Clock
 from causeway.ports.artifacts import ChunkStore
@@ -34,3 +35,5 @@ class Parts:
     """When a waiting job would start and end; the answer is a value that encodes as JSON."""
     upkeep: Upkeep | None = None
     """The daily task; None where nothing is kept on a disk."""
+    webhooks: Webhooks | None = None
+    """Sends job events to the projects' addresses; None where nothing may be called."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeVar
 
 from causeway.control.plane import Command, Plane
@@ -99,7 +99,7 @@ class Service:
         for waiting in self._wakers.get(island, ()):
             _tell(waiting, True)
 
-    async def changes(self) -> AsyncIterator[int]:
+    async def changes(self) -> AsyncGenerator[int, None]:
         """Yield the newest event's number whenever there are new events."""
         seen = -1
         event = asyncio.Event()

@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, tuple[str, int, int]] = {
     "CAUSEWAY_HOLD_MS": ("hold_ms", 10, 60_000),
     "CAUSEWAY_SKEW_MS": ("skew_ms", 50, 600_000),
     "CAUSEWAY_KEEP_DAYS": ("keep_days", 1, 3_650),
+    "CAUSEWAY_WEBHOOKS_PRIVATE": ("webhooks_private", 0, 1),
 }
 """Environment variable -> (setting, least, most)."""
 
@@ -52,6 +53,9 @@ class Settings:
     """How long what is over stays at hand: after that, the events, usage ticks and progress of
     ended jobs are archived and their logs removed, and content that nothing uses any more is
     collected. Set with `CAUSEWAY_KEEP_DAYS` (1 to 3,650)."""
+    webhooks_private: int = 0
+    """1: webhooks may go to private and link-local addresses too, for receivers in the same
+    network. Set with `CAUSEWAY_WEBHOOKS_PRIVATE` (0 or 1)."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -170,7 +170,9 @@ def check_webhook_url(url: str) -> None:
     plain = url.isascii() and url.isprintable() and " " not in url
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        sound = parts.scheme == "https" or (parts.scheme == "http" and local)
+        sound = sound and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not plain or not sound or len(url) > WEBHOOK_CHARS_MAX or "@" in parts.netloc:
