@@ -222,8 +222,9 @@ def chosen_reason(ranking: Ranking, row: Eligible) -> Reason:
     return Reason(
         token=Token.CHOSEN,
         severity=Severity.INFO,
-        message=f"{row.offer.pool.name} scores best of the offers with room, {usd(row.score_usd)} with "
-        f"time and risk weighed in{f' ({shown})' if shown else ''}.{assumed}",
+        message=f"{row.offer.pool.name} scores best of the offers with room: "
+        f"{usd(row.score_usd)} with time and risk weighed in{f' ({shown})' if shown else ''}."
+        f"{assumed}",
         evidence={
             "score_usd": row.score_usd,
             "run_s": ask.run_s,
