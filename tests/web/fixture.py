@@ -592,7 +592,27 @@ class HandMade:
             self.open_streams -= 1
 
 
+TOKENS = {
+    "good-token": VIEWER,
+    "member-token": replace(VIEWER, token="t2", role=AccessRole.MEMBER),
+    "operator-token": replace(VIEWER, token="t3", role=AccessRole.OPERATOR),
+}
+
+
+class Acted:
+    """The actor; it remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str, str]] = []
+
+    async def cancel(self, caller: Caller, job: str) -> None:
+        self.done.append((caller.token, "cancel", job))
+
+    async def steer(self, caller: Caller, island: str, act: str) -> None:
+        self.done.append((caller.token, act, island))
+
+
 async def authorise(token: str) -> Caller:
-    if token != "good-token":
+    if token not in TOKENS:
         raise Unauthenticated("that token is not known", hint="ask an administrator for one")
-    return VIEWER
+    return TOKENS[token]

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.engines
 
 AXE = Path(os.environ.get("AXE_CORE", Path(__file__).with_name("vendor") / "axe.min.js"))
 JOB = "/jobs/urn:cpi:demo.causeway:job:01k9gpttrain"
+DRAIN = "/islands/urn:cpi:demo.causeway:island:alba/drain"
 PAGES = ("/now", "/jobs", JOB, "/islands", "/offers", "/bill")
 
 
@@ -35,6 +36,7 @@ class Served:
     url: str
     reader: Any
     loop: asyncio.AbstractEventLoop
+    actor: Any
 
     def change(self, event: Event) -> None:
         asyncio.run_coroutine_threadsafe(self.reader.change(event), self.loop).result(10)
@@ -45,7 +47,8 @@ def served(world: ModuleType) -> Iterator[Served]:
     """The dashboard over the hand-made world, on a loopback port that the system picked."""
     loop = asyncio.new_event_loop()
     reader = world.HandMade()
-    app = Starlette(routes=routes(reader, authorise=world.authorise))
+    actor = world.Acted()
+    app = Starlette(routes=routes(reader, authorise=world.authorise, actor=actor))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, loop="none")
     server = uvicorn.Server(config)
@@ -57,7 +60,7 @@ def served(world: ModuleType) -> Iterator[Served]:
     thread = threading.Thread(target=serve)
     thread.start()
     port = listener.getsockname()[1]
-    yield Served(url=f"http://127.0.0.1:{port}", reader=reader, loop=loop)
+    yield Served(url=f"http://127.0.0.1:{port}", reader=reader, loop=loop, actor=actor)
     asyncio.run_coroutine_threadsafe(reader.close(), loop).result(10)
     server.should_exit = True
     thread.join(10)
@@ -88,9 +91,11 @@ class Watched:
     troubles: list[str]
 
 
-def opened(browser: Browser, served: Served, **options: Any) -> Watched:
+def opened(
+    browser: Browser, served: Served, *, token: str = "good-token", **options: Any
+) -> Watched:
     context = browser.new_context(base_url=served.url, **options)
-    context.add_cookies([{"name": COOKIE, "value": "good-token", "url": served.url}])
+    context.add_cookies([{"name": COOKIE, "value": token, "url": served.url}])
     page = context.new_page()
     troubles: list[str] = []
 
@@ -115,9 +120,12 @@ def test_every_page_is_clean_under_axe_and_asks_nobody_else(
     browser: Browser, served: Served, scheme: str, width: int
 ) -> None:
     viewport = {"width": width, "height": 900}
-    watched = opened(browser, served, viewport=viewport, color_scheme=scheme, bypass_csp=False)
+    watched = opened(
+        browser, served, token="operator-token", viewport=viewport, color_scheme=scheme
+    )
     page = watched.page
-    for path in (*PAGES, "/offers?where=a+%3D%3D%3D+b", "/login"):
+    more = ("/offers?where=a+%3D%3D%3D+b", "/login", f"{JOB}/cancel", DRAIN)
+    for path in (*PAGES, *more):
         page.goto(path)
         found = page.evaluate(AXE.read_text("utf-8") + "\n;axe.run(document)")
         problems = [
@@ -242,4 +250,48 @@ def test_a_choice_of_colours_stays(browser: Browser, served: Served) -> None:
     dark = page.evaluate(ground)
     page.goto("/jobs")
     assert page.evaluate(ground) == dark != light
+    page.context.close()
+
+
+def test_an_act_is_asked_about_in_a_dialog_and_done_by_keyboard(
+    browser: Browser, served: Served, world: ModuleType
+) -> None:
+    watched = opened(browser, served, token="operator-token")
+    page = watched.page
+    page.goto(JOB)
+    link = page.get_by_role("link", name="Cancel…")
+    link.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Cancel gpt-bytes?")
+    expect(dialog).to_be_visible()
+    found = page.evaluate(AXE.read_text("utf-8") + "\n;axe.run(document)")
+    assert [v["id"] for v in found["violations"]] == []
+    expect(dialog.get_by_role("button", name="Leave it as it is")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(link).to_be_focused()
+    assert served.actor.done == []
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Shift+Tab")
+    expect(dialog.get_by_role("button", name="Cancel it")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{JOB}")
+    assert served.actor.done == [("t3", "cancel", world.TRAIN)]
+    assert watched.troubles == []
+    page.context.close()
+
+
+def test_acting_needs_no_script(browser: Browser, served: Served, world: ModuleType) -> None:
+    watched = opened(browser, served, token="operator-token", java_script_enabled=False)
+    page = watched.page
+    page.goto("/islands")
+    page.locator("#alba").get_by_role("link", name="Drain…").click()
+    expect(page.locator("h1")).to_have_text("Drain alba?")
+    page.get_by_role("link", name="Leave it as it is").click()
+    page.locator("#alba").get_by_role("link", name="Drain…").click()
+    page.get_by_role("button", name="Drain").click()
+    expect(page).to_have_url(served.url + "/islands?named=alba#alba")
+    assert served.actor.done == [("t3", "drain", world.ALBA.id)]
+    assert watched.troubles == []
     page.context.close()

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ import jwt
 import pytest
 from starlette.testclient import TestClient
 
+from causeway.cli.browser import token_through_browser
 from causeway.cli.serving import app_of
 from causeway.control.parts import Parts
 from causeway.control.sessions import SESSION_MS, SLOTS
-from causeway.model.errors import InvalidInput
+from causeway.model.errors import InvalidInput, Unavailable
 from causeway.model.parties import AccessRole
 from causeway.web import provider as provider_room
 from causeway.web.identity import OidcSettings, Rule, challenge_of, rules_of
@@ -374,6 +376,42 @@ def test_the_command_line_redeems_what_a_person_handed_to_it(scene: Scene) -> No
     bearer = {"authorization": f"Bearer {made.json()['token']}"}
     assert scene.client.get("/v1/whoami", headers=bearer).json()["tenant"] == "acme"
     assert scene.client.post("/login/oidc/token", json=wish).status_code == 401
+
+
+def test_the_command_waits_on_loopback_for_its_own_code(scene: Scene) -> None:
+    """`causeway login --oidc` with a person who first meets a stranger's link."""
+    people: list[threading.Thread] = []
+    met: list[int] = []
+
+    def person(address: str) -> None:
+        parts = urlsplit(address)
+        answer = scene.login(f"?{parts.query}")
+        href = re.search(r'href="(http://127.0.0.1:[^"]+)"', answer.text)
+        assert href is not None
+        link = href[1].replace("&amp;", "&")
+        urls = (link.replace("state=", "state=x"), link.replace("code=", "cod="), link)
+        met.extend(httpx.get(url, trust_env=False).status_code for url in urls)
+
+    def say(address: str) -> None:
+        people.append(threading.Thread(target=person, args=(address,)))
+        people[0].start()
+
+    def redeem(code: str, verifier: str) -> str:
+        wish = {"code": code, "verifier": verifier}
+        answer = scene.client.post("/login/oidc/token", json=wish)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["token"])
+
+    token = token_through_browser("http://testserver", redeem=redeem, say=say, wait_s=20)
+    people[0].join(10)
+    assert met == [404, 404, 200]
+    bearer = {"authorization": f"Bearer {token}"}
+    assert scene.client.get("/v1/whoami", headers=bearer).json()["role"] == "member"
+
+
+def test_the_command_gives_up_when_nobody_comes() -> None:
+    with pytest.raises(Unavailable, match="nobody logged in"):
+        token_through_browser("http://x", redeem=lambda c, v: "", say=lambda a: None, wait_s=0)
 
 
 @pytest.mark.parametrize(

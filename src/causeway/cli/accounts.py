@@ -21,22 +21,43 @@ Json = Annotated[bool, Parameter(negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
 
 
-def login(url: str, /, *, ca: str = "") -> int:
+def login(url: str, /, *, oidc: Flag = False, ca: str = "") -> int:
     """Keep a control plane's address and your token in the configuration file.
 
     Parameters
     ----------
     url
         Address, e.g. https://causeway.example.org.
+    oidc
+        Log in through your organisation, in a browser on this machine, for twelve hours; without
+        it the token is asked for, or read from a pipe.
     ca
         PEM file of the authority behind its certificate.
     """
-    token = _secret("token: ")
+    token = _through_browser(url, ca) if oidc else _secret("token: ")
     with Client(url, token, ca=ca) as client:
         who = client.send(calls.get("/v1/whoami"))
     path = settings.save(settings.Settings(url=url, token=token, ca=ca))
     talk.say(f"You are {who.get('role')} of {who.get('tenant')}. Kept in {path}.")
     return exits.OK
+
+
+def _through_browser(url: str, ca: str) -> str:
+    """Return a session's token that a person handed over in the browser."""
+    from causeway.cli.browser import token_through_browser
+
+    def redeem(code: str, verifier: str) -> str:
+        with Client(url, "", ca=ca) as client:
+            answer = client.send(
+                calls.post("/login/oidc/token", {"code": code, "verifier": verifier})
+            )
+        return str(answer["token"])
+
+    def say(address: str) -> None:
+        talk.say("Open this address in a browser on this machine, and log in there:")
+        talk.say(address)
+
+    return token_through_browser(url, redeem=redeem, say=say)
 
 
 def _secret(prompt: str) -> str:

@@ -56,6 +56,23 @@
     else if (streaming) say("on", "live");
   });
 
+  // --- acts: the question opens in a dialog; without this it is a page of its own -----------------
+  const ask = document.getElementById("ask");
+  let asked = "";
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-ask]");
+    if (link) asked = link.getAttribute("href");
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (asked && ask?.querySelector("form") && !ask.open) ask.showModal();
+  });
+  ask?.addEventListener("close", () => {
+    ask.replaceChildren();
+    // A refresh may have put another element in the link's place meanwhile.
+    document.querySelector(`a[data-ask][href="${CSS.escape(asked)}"]`)?.focus();
+    asked = "";
+  });
+
   // --- logs ---------------------------------------------------------------------------------
   const LOG_CHARS_MAX = 400000;
   let reading = false;
@@ -129,7 +146,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches?.("input:not([type=checkbox]), textarea, select");
     if (event.key === "Escape" && typing) { event.target.blur(); return; }
-    if (typing || help?.open) return;
+    if (typing || help?.open || ask?.open) return;
     if (going && Date.now() - going < 1500) {
       going = 0;
       const link = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
