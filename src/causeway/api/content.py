@@ -29,7 +29,7 @@ from starlette.routing import Route
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, problem, strict_json
 from causeway.model.artifacts import CHUNK_BYTES, Artifact, Manifest
-from causeway.model.errors import CausewayError, Conflict, InvalidInput, TooLarge
+from causeway.model.errors import CausewayError, Conflict, InvalidInput, NotFound, TooLarge
 from causeway.ports.artifacts import ChunkStore
 from causeway.sdk import manifests
 
@@ -266,6 +266,18 @@ def _text(body: dict[str, object], name: str) -> str:
     if not manifests.is_storable(value):
         raise InvalidInput(f"{name} holds a control character", where=f"$.{name}")
     return value
+
+
+def hold(store: ChunkStore, artifact: str) -> None:
+    """Make sure that an artefact is here whole, and young again: a collection that is under way,
+    and does not know yet that somebody needs it, leaves what is young."""
+    raw = store.get_manifest(artifact)
+    absent = store.missing(manifests.chunk_names(manifests.parse_manifest(raw)))
+    if absent:
+        raise NotFound(
+            f"{len(absent)} chunks of {artifact} are gone", hint="causeway upload it again"
+        )
+    store.put_manifest(artifact, raw)
 
 
 def _refuse_unwhole(store: ChunkStore, manifest: Manifest) -> None:

@@ -7,12 +7,13 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from causeway.api import content
 from causeway.api.door import Door
 from causeway.api.http import body_of, json_response
 from causeway.control import submit
 from causeway.control.state import Tx
 from causeway.discover import compile_filter
-from causeway.model.errors import InvalidInput, Unavailable
+from causeway.model.errors import InvalidInput, NotFound, Unavailable
 from causeway.model.jobs import Submission
 from causeway.model.parties import AccessRole, Caller
 from causeway.spec import parse_bytes
@@ -83,6 +84,8 @@ async def _submit(
     for _, key in items:
         if key:
             known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
+    for artifact in _named([s for s, key in items if known.get(key) is None]):
+        await asyncio.to_thread(_hold, door, caller.tenant, artifact)
 
     def command(tx: Tx) -> list[submit.Submitted]:
         if door.plane.epoch != epoch and known:
@@ -103,3 +106,18 @@ async def _submit(
         ]
 
     return await door.service.run(command)
+
+
+def _named(submissions: list[Submission]) -> set[str]:
+    """Return every artefact that the submissions name."""
+    specs = (member.spec for submission in submissions for member in submission.members)
+    return {name for spec in specs for name in (spec.workdir, *spec.inputs.values()) if name}
+
+
+def _hold(door: Door, tenant: str, artifact: str) -> None:
+    """Refuse what is not the project's or not here any more; keep the rest from being collected."""
+    if door.store.artifact(tenant, artifact) is None:
+        raise NotFound(
+            f"there is no artefact {artifact}", where="$.workdir", hint="causeway upload FOLDER"
+        )
+    content.hold(door.chunks, artifact)
