@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from causeway.api.app import application
 from causeway.api.door import Door
 from causeway.api.reader import PageReader
 from causeway.control.parts import Parts
-from causeway.model.errors import EXITS, Refused
+from causeway.model.errors import EXITS, InvalidInput, Refused
 from causeway.web.app import routes as page_routes
 from causeway.web.identity import OidcSettings
 from causeway.wiring import centre
@@ -33,6 +34,7 @@ def serve(
 ) -> int:
     """Run a control plane until it is told to stop; return the exit code."""
     refuse_open_door(host, cert=cert, insecure=insecure)
+    check_tls(cert, key)
     parts = centre(state=state, store_url=store or "")
     config = uvicorn.Config(
         app_of(parts),
@@ -72,6 +74,28 @@ def app_of(parts: Parts, oidc: OidcSettings | None = None) -> Starlette:
         oidc=oidc,
     )
     return application(door, pages)
+
+
+def check_tls(cert: Path | None, key: Path | None) -> None:
+    """Raise `InvalidInput` for a certificate and key that would not work, before anything starts.
+
+    A key alone would otherwise be ignored, and the door would speak clear text."""
+    if cert is None and key is None:
+        return
+    if cert is None or key is None:
+        raise InvalidInput(
+            "TLS needs both a certificate and its key", where="--cert, --key", hint="give both"
+        )
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # Without a passphrase of our own, an encrypted key would make OpenSSL ask the terminal.
+        context.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"the certificate or its key cannot be used: {error}",
+            where=f"{cert}, {key}",
+            hint="both are PEM files; the key has no passphrase and belongs to the certificate",
+        ) from None
 
 
 def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:
