@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +16,20 @@ from causeway.model.jobs import (
     Checkpoint,
     FailureClass,
     Job,
+    JobKind,
     JobSpec,
     RetryPolicy,
 )
 from causeway.model.money import Price, Purchase
 from causeway.model.reasons import Severity, Token
 from causeway.recover import after_end
-from causeway.recover.decide import BACKOFF_S_MAX, fingerprint
+from causeway.recover.decide import (
+    BACKOFF_S_MAX,
+    SERVICE_STEADY_MS,
+    SHORT_RUNS_MAX,
+    fingerprint,
+    short_runs,
+)
 
 F = FailureClass
 NOW_MS = 1_000_000
@@ -190,3 +198,47 @@ def test_every_verdict_has_reasons_a_bounded_wait_and_an_end(
 def test_a_fingerprint_is_bounded_and_blind_to_numbers() -> None:
     assert fingerprint("A  1\n b") == fingerprint("a 22 B")
     assert len(fingerprint("x y " * 10_000)) == 200
+
+
+def service(*runs_ms: int, failure: FailureClass = F.USER, **retry: Any) -> Job:
+    """A service whose runs lasted so long, each ended by the same failure."""
+    attempts = tuple(
+        replace(
+            attempt(fence, failure, message="the service ended by itself"),
+            started_ms=NOW_MS,
+            ended_ms=NOW_MS + ran_ms,
+        )
+        for fence, ran_ms in enumerate(runs_ms, 1)
+    )
+    spec = JobSpec(name="s", run="x", kind=JobKind.SERVICE, retry=RetryPolicy(**retry))
+    failures = {failure.value: len(attempts)}
+    return Job(id="j", tenant="t", spec=spec, attempts=attempts, failures=failures)
+
+
+def test_a_service_is_started_again_with_growing_waits_and_given_up_after_short_runs() -> None:
+    waits = []
+    for count in range(1, SHORT_RUNS_MAX):
+        verdict = after_end(service(*[5] * count), F.USER, NOW_MS)
+        assert verdict.requeue
+        waits.append(verdict.not_before_ms - NOW_MS)
+    assert waits == [1_000 * 2**n for n in range(SHORT_RUNS_MAX - 1)]
+    last = after_end(service(*[5] * SHORT_RUNS_MAX), F.USER, NOW_MS)
+    assert not last.requeue
+    assert last.reasons[0].token is Token.NO_PROGRESS
+
+
+def test_a_steady_run_of_a_service_forgives_the_short_ones_before_it() -> None:
+    job = service(*[5] * (SHORT_RUNS_MAX - 1), SERVICE_STEADY_MS, 5)
+    assert short_runs(job) == 1
+    assert after_end(job, F.USER, NOW_MS).requeue
+
+
+def test_a_service_that_loses_islands_is_placed_again_at_once_however_often() -> None:
+    verdict = after_end(service(*[5] * 500, failure=F.ISLAND), F.ISLAND, NOW_MS)
+    assert verdict.requeue
+    assert verdict.not_before_ms == NOW_MS
+
+
+def test_a_services_own_bound_may_be_higher() -> None:
+    job = service(*[5] * SHORT_RUNS_MAX, no_progress_max=SHORT_RUNS_MAX + 1)
+    assert after_end(job, F.USER, NOW_MS).requeue

@@ -128,9 +128,7 @@ POSITIVE = st.floats(1e-2, 1e4)
 
 
 @given(POSITIVE, st.floats(1e5, 1e8))
-def test_the_intervals_agree_when_saving_is_cheap(
-    save_s: float, mtbf_s: float
-) -> None:
+def test_the_intervals_agree_when_saving_is_cheap(save_s: float, mtbf_s: float) -> None:
     young = young_interval_s(save_s=save_s, mtbf_s=mtbf_s)
     assert daly_interval_s(save_s=save_s, mtbf_s=mtbf_s) <= young * 1.001 + save_s
     best = best_interval_s(save_s=save_s, mtbf_s=mtbf_s, mttr_s=0)

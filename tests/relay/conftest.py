@@ -103,7 +103,15 @@ class System:
         profile.write_text(PROFILE.format(name=name))
         log = (self.folder / f"{name}.log").open("wb")
         self.islands[name] = subprocess.Popen(
-            [sys.executable, "-c", JOIN, self.url, join["secret"], str(self.folder / name), profile],
+            [
+                sys.executable,
+                "-c",
+                JOIN,
+                self.url,
+                join["secret"],
+                str(self.folder / name),
+                profile,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

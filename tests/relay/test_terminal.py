@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from causeway.agent.centre import Centre
+from causeway.agent.identity import load_identity
 from causeway.model.errors import Conflict, InvalidInput, NotFound, StaleFence, Unauthenticated
+from causeway.model.islands import Profile
 from causeway.sdk.client import Client
 from causeway.sdk.relayed import Left, attach, dialled
 
@@ -128,7 +135,7 @@ def test_much_output_arrives_whole_and_in_order(island: System) -> None:
         job,
         lambda: Scripted(("seq -f 'n%.0f' 200000; echo all$((1))\n", ""), ("exit\n", "all1\r")),
     )
-    numbers = [int(line[1:]) for line in screen.split(b"\r\n") if line[:1] == b"n"]
+    numbers = [int(digits) for digits in re.findall(rb"n(\d+)\r", screen)]
     assert numbers == list(range(1, 200_001))
 
 
@@ -151,10 +158,28 @@ def test_another_project_a_bad_token_and_a_stale_fence_are_refused(island: Syste
     assert isinstance(refused(Client(island.url, "cw_no_such"), path), Unauthenticated)
     assert isinstance(refused(Client(island.url, ""), path), Unauthenticated)
     # People's tokens open no island's end.
-    assert isinstance(refused(island.client, "/v1/agent/relay?call=x&job=y&fence=1"), Unauthenticated)
+    assert isinstance(
+        refused(island.client, "/v1/agent/relay?call=x&job=y&fence=1"), Unauthenticated
+    )
     island.client.cancel(job)
     until(lambda: island.client.job(job)["state"] == "cancelled")
     assert isinstance(refused(island.client, path), Conflict)
+
+
+def test_an_island_that_does_not_run_the_attempt_is_refused(island: System, tmp_path: Path) -> None:
+    job = island.run(SHELL)
+    token = island.call("/v1/tokens", {"join_uses": 1})["secret"]
+    key = load_identity(tmp_path / "identity.json")
+    centre = Centre([island.url])
+    joined = centre.join(key, Profile(name="ghost", provider="g", jurisdiction="IT"), token)
+    key = replace(key, island=joined.island)
+    opened = centre.open_session(key, at_ms=time.time_ns() // 1_000_000, nonce="1")
+    ghost = Client(island.url, opened.token)
+    for fence in (0, 1, 2):
+        error = refused(ghost, f"/v1/agent/relay?call=any&job={job}&fence={fence}")
+        assert isinstance(error, StaleFence)
+    centre.close()
+    island.client.cancel(job)
 
 
 def test_a_batch_job_has_no_terminal(island: System) -> None:

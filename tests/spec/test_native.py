@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -188,6 +189,15 @@ _names = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True)
 _texts = st.text(
     st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), max_size=30
 )
+
+
+def consistent(spec: JobSpec) -> JobSpec:
+    """Take away what a spec of this kind may not say."""
+    if spec.kind is JobKind.SERVICE:
+        return replace(spec, time_limit_s=0.0)
+    return replace(spec, num_nodes=1) if spec.kind is JobKind.INTERACTIVE else spec
+
+
 _specs = st.builds(
     JobSpec,
     name=_names,
@@ -223,6 +233,7 @@ _specs = st.builds(
     on_disconnect=st.sampled_from(OnDisconnect),
     retry=st.builds(RetryPolicy, user=st.integers(0, 1000), no_progress_max=st.integers(1, 9)),
     time_limit_s=st.integers(0, 10**6).map(float),
+    idle_limit_s=st.integers(1, 10**6).map(float),
     priority=st.integers(-100, 100),
     deadline_ms=st.integers(1, 4 * 10**12),
     price_cap_per_device_h=st.none() | st.decimals(0, 1000, places=4),
@@ -232,7 +243,7 @@ _specs = st.builds(
     objective=st.builds(Objective, usd_per_loss=st.integers(0, 10**6).map(lambda n: n / 1000)),
     model_name=st.just("") | _names,
     array_index=st.integers(-1, 10**6),
-)
+).map(consistent)
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.routing import WebSocketRoute
@@ -47,11 +48,18 @@ Handler = Callable[[Door, WebSocket], Awaitable[None]]
 
 def routes(door: Door) -> list[WebSocketRoute]:
     """Return the WebSocket routes."""
+    logging.getLogger("uvicorn.error").addFilter(_no_refusal)
     return [
         WebSocketRoute("/v1/jobs/{job}/terminal", _guarded(door, terminal)),
         WebSocketRoute("/v1/jobs/{job}/forward", _guarded(door, forward)),
         WebSocketRoute("/v1/agent/relay", _guarded(door, island_end)),
     ]
+
+
+def _no_refusal(record: logging.LogRecord) -> bool:
+    """Drop what uvicorn says of every WebSocket that is answered with an error status, as it may
+    be: it takes the answer for a forgotten handshake."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def _guarded(door: Door, handler: Handler) -> Callable[[WebSocket], Awaitable[None]]:

@@ -93,7 +93,12 @@ def _table(decision: Place) -> list[dict[str, object]]:
 
 
 def succeed(tx: Tx, job: Job, attempt: Attempt, outputs: dict[str, str]) -> Job:
-    """End a job well, with its outputs."""
+    """End a job well, with its outputs. A service cannot end well: it runs until it is stopped."""
+    if job.spec.kind is JobKind.SERVICE and job.stop_intent is None:
+        message = attempt.message or "the service ended by itself; it runs until it is stopped"
+        return fail(tx, job, replace(attempt, message=message), FailureClass.USER)
+    if job.spec.kind is JobKind.SERVICE:
+        return stopped(tx, job, attempt)
     closed = replace(attempt, state=AttemptState.SUCCEEDED, ended_ms=tx.now_ms)
     closed = booking.settle(tx, job, closed)
     done = replace(

@@ -10,6 +10,10 @@ what cannot succeed:
   third time would be the same; the budget is not spent on it. Ends without any message cannot be
   compared, so they only count against the budget.
 
+A *service* is meant to run until it is stopped, so a total of failures says nothing about one that
+has run for months. It is started again whatever ended it, with the same back-off, and given up only
+after so many short runs in a row; a run of a minute counts as progress, as a checkpoint does.
+
 Back-off doubles from the job's `backoff_s` up to five minutes for failures that may come back at
 once; work that lost its island or gave way is placed again without waiting.
 """
@@ -19,12 +23,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from causeway.model.jobs import Attempt, FailureClass, Job
+from causeway.model.jobs import Attempt, FailureClass, Job, JobKind
 from causeway.model.reasons import Reason, Severity, Token
 
 BACKOFF_S_MAX = 300.0
 SAME_END_MAX = 2
 FINGERPRINT_CHARS = 200
+SERVICE_STEADY_MS = 60_000
+"""A service that ran for so long has made progress."""
+SHORT_RUNS_MAX = 8
+"""Short runs in a row after which a service is given up (or its `no_progress_max`, if more): with
+the default back-off, some four minutes of trying."""
 STALLS = frozenset({FailureClass.USER, FailureClass.LIMIT, FailureClass.ENGINE, FailureClass.NODE})
 """Classes that count against progress."""
 BACKS_OFF = STALLS | {FailureClass.REFUSED}
@@ -47,6 +56,8 @@ class Verdict:
 
 def after_end(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
     """Decide what follows. The job's newest attempt is closed and its failure already counted."""
+    if job.spec.kind is JobKind.SERVICE and failure is not FailureClass.REFUSED:
+        return _after_service(job, failure, now_ms)
     used = job.failures.get(failure.value, 0)
     budget = budget_of(job, failure)
     if same_ends(job) >= SAME_END_MAX:
@@ -71,6 +82,44 @@ def after_end(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
         },
     )
     return Verdict(requeue=True, not_before_ms=now_ms + round(wait_s * 1000), reasons=(reason,))
+
+
+def _after_service(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
+    short = short_runs(job)
+    most = max(SHORT_RUNS_MAX, job.spec.retry.no_progress_max)
+    if short >= most:
+        return _give_up(_short_runs(job, short))
+    wait_s = 0.0
+    if failure in STALLS:
+        doubled = job.spec.retry.backoff_s * 2.0 ** max(0, short - 1)
+        wait_s = min(BACKOFF_S_MAX, max(0.0, doubled))
+    reason = Reason(
+        token=Token.BACKOFF if wait_s else Token.ALREADY_FAILED_HERE,
+        severity=Severity.WAIT,
+        message=f"{_ending(job, failure)}; the service is started again"
+        + (f" after {wait_s:g} s ({short} of {most} short runs)." if wait_s else " at once."),
+        evidence={
+            "failure": failure.value,
+            "short_runs": short,
+            "short_runs_max": most,
+            "wait_s": wait_s,
+        },
+    )
+    return Verdict(requeue=True, not_before_ms=now_ms + round(wait_s * 1000), reasons=(reason,))
+
+
+def short_runs(job: Job) -> int:
+    """Return how many runs of a service in a row, the newest included, failed within a minute by
+    their own or their machine's fault. What lost its island or gave way is passed over."""
+    count = 0
+    for attempt in reversed(job.attempts):
+        if attempt.failure not in STALLS:
+            continue
+        ran_ms = attempt.ended_ms - attempt.started_ms if attempt.started_ms else 0
+        if ran_ms >= SERVICE_STEADY_MS:
+            break
+        count += 1
+    return count
 
 
 def budget_of(job: Job, failure: FailureClass) -> int:
@@ -178,6 +227,17 @@ def _no_progress(job: Job, stalled: int) -> Reason:
             "no_progress_max": job.spec.retry.no_progress_max,
             "checkpoint_step": job.checkpoint.step if job.checkpoint else -1,
         },
+        waiting_helps=False,
+        try_this=f"causeway logs {job.id}",
+    )
+
+
+def _short_runs(job: Job, short: int) -> Reason:
+    return Reason(
+        token=Token.NO_PROGRESS,
+        severity=Severity.BLOCK,
+        message=f"The service ended {short} times in a row within a minute of its start.",
+        evidence={"short_runs": short, "steady_s": SERVICE_STEADY_MS / 1000},
         waiting_helps=False,
         try_this=f"causeway logs {job.id}",
     )

@@ -134,7 +134,20 @@ class Reader:
 
 
 def require_run(spec: JobSpec, where: str) -> None:
-    """Refuse a job that would run nothing; asked last, so that a misspelt field is named first."""
+    """Refuse a job that would run nothing, or that contradicts its kind; asked last, so that a
+    misspelt field is named first."""
+    if spec.kind is JobKind.SERVICE and spec.time_limit_s:
+        raise InvalidInput(
+            "a service runs until it is stopped, so it has no time limit",
+            where=f"{where}.time_limit",
+            hint="remove it, or make it a batch job",
+        )
+    if spec.kind is JobKind.INTERACTIVE and spec.num_nodes > 1:
+        raise InvalidInput(
+            "an interactive job is one process before one terminal",
+            where=f"{where}.num_nodes",
+            hint="remove it, or make it a batch job",
+        )
     if spec.run.strip() or spec.kind is JobKind.INTERACTIVE:
         return
     if spec.image:
@@ -243,6 +256,7 @@ def _endurance(f: Fields, spec: JobSpec) -> JobSpec:
         retry=_retry(f, spec.retry),
         time_limit_s=_duration(f, "time_limit", spec.time_limit_s),
         expected_run_s=_duration(f, "expected_run", spec.expected_run_s),
+        idle_limit_s=_duration(f, "idle_limit", spec.idle_limit_s),
     )
 
 

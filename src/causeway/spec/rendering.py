@@ -112,6 +112,8 @@ def _endurance(spec: JobSpec) -> dict[str, object]:
         out["time_limit"] = _seconds(spec.time_limit_s)
     if spec.expected_run_s:
         out["expected_run"] = _seconds(spec.expected_run_s)
+    if spec.idle_limit_s != _EMPTY.idle_limit_s:
+        out["idle_limit"] = _seconds(spec.idle_limit_s)
     return out
 
 
