@@ -58,7 +58,9 @@ class Liar:
         self.about.add((report.job, report.fence))
         kind = self.chance.randrange(8)
         if kind == 0:
-            return replace(report, fence=report.fence + self.chance.choice((-1, 1, 7)))
+            fence = report.fence + self.chance.choice((-1, 1, 7))
+            self.about.add((report.job, fence))
+            return replace(report, fence=fence)
         if kind == 1:
             inflated = tuple(
                 replace(t, end_ms=t.end_ms * 50 + 10**8, energy_mj=t.energy_mj * 1000)

@@ -29,15 +29,14 @@ class Loop:
         """Do the action after a wait."""
         self.at(self.now_ms + max(0, round(wait_ms)), action)
 
-    def run(self, until_ms: int, stop: Callable[[], bool] = lambda: False) -> None:
-        """Run until the instant, or until `stop()` is true between two actions."""
-        while self._heap and self._heap[0][0] <= until_ms and not stop():
-            instant_ms, _, action = heapq.heappop(self._heap)
-            self.now_ms = instant_ms
+    def run(self, until_ms: int) -> None:
+        """Run until the instant."""
+        heap = self._heap
+        while heap and heap[0][0] <= until_ms:
+            self.now_ms, _, action = heapq.heappop(heap)
             self.steps += 1
             action()
-        if not stop():
-            self.now_ms = max(self.now_ms, until_ms)
+        self.now_ms = max(self.now_ms, until_ms)
 
 
 class VirtualClock:
