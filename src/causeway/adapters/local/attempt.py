@@ -11,11 +11,12 @@ signal goes from `ending` back to `run` while its restarts last.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from causeway.adapters.local.accelerators import Draw
 from causeway.adapters.local.cgroups import Group
 from causeway.adapters.local.images import Root
 from causeway.adapters.local.power import PowerMeter
@@ -104,6 +105,10 @@ class Running:
     cpu_ms: int = 0
     memory_bytes: int = 0
     meter: PowerMeter = field(default_factory=PowerMeter)
+    nodes: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """Device nodes that each rank sees in a sandbox or an image."""
+    draw: Draw | None = None
+    """Measures the accelerators that it holds."""
     metered_ms: int = 0
     """Until when, and until which CPU time, energy is counted."""
     metered_cpu_ms: int = 0

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from causeway.adapters.local import gauge, images, power, sandbox
+from causeway.adapters.local import gauge, images, nvml, power, sandbox
+from causeway.adapters.local.accelerators import Accelerators
 from causeway.adapters.local.attempt import (
     IMAGE_RANK,
     RESTARTS_MAX,
@@ -78,9 +79,11 @@ class Conductor:
         now_ms: Callable[[], int],
         show: Callable[[Running], None],
         images: Images | None = None,
+        accelerators: Accelerators | None = None,
     ) -> None:
         """`images` may run container images; a trial says whether they do."""
         self.host = host
+        self.accelerators = accelerators or Accelerators((), nvml.Readings())
         self.stager = Stager(images, servers, number=self._number)
         self.servers = servers
         self.now_ms = now_ms
@@ -247,7 +250,15 @@ class Conductor:
             return f"isolation {spec.isolation!r} does not work on this host; what works: {works}"
         if not host.bash and not spec.image:
             return "bash was not found on this host"
-        at.isolation = level
+        refusal = self.accelerators.take(at.key, spec)
+        if refusal:
+            return refusal
+        at.isolation, at.draw = level, self.accelerators.draw(at.key)
+        every = sandbox.accelerator_nodes() if spec.resources.accelerator else ()
+        at.nodes = {
+            rank: self.accelerators.nodes(at.key, rank, every)
+            for rank in range(SETUP_RANK, spec.num_nodes)
+        }
         self._choose_warm(at)
         for name in ("work", "logs", "checkpoints"):
             (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
@@ -306,6 +317,8 @@ class Conductor:
         if not at.started_ms:
             at.started_ms = at.sampled_ms = at.metered_ms = self.now_ms()
             at.meter.energy_mj(cpu_ms=0, wall_ms=0, devices=0)
+            if at.draw is not None:
+                at.draw.energy_mj(wall_ms=0)
 
     def _spawn(self, at: Running, rank: int, env: Mapping[str, str]) -> None:
         """Order one process."""
@@ -322,6 +335,7 @@ class Conductor:
             program, at.warm = None, False
         number = self._number()
         self._own(at, number, Child(rank=rank, server=server))
+        env = {**env, **self.accelerators.environment(at.key, rank)}
         server.spawn(number, order(self.host, at, rank, env=env, program=program))
 
     def _own(self, at: Running, number: int, child: Child) -> None:
@@ -450,6 +464,7 @@ class Conductor:
                 self.trash.append(at.group)
             at.group = None
         self.stager.drop(at)
+        self.accelerators.release(at.key)
         at.stage = Stage.DONE
         self.show(at)
         if at.key in self.forgotten:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from causeway.adapters.local import images, probe
+from causeway.adapters.local import images, nvml, probe
+from causeway.adapters.local.accelerators import Accelerators
 from causeway.adapters.local.attempt import Key, Running
 from causeway.adapters.local.conductor import Conductor
 from causeway.adapters.local.host import look
@@ -72,6 +73,7 @@ class LocalEngine:
             now_ms=clock.monotonic_ms,
             show=self._show,
             images=images.find(root, self._host.bwrap),
+            accelerators=Accelerators(probe.offered_devices(capacity), nvml.Readings()),
         )
         if self._host.groups is not None:
             self._conductor.trash.extend(self._host.groups.leftovers())

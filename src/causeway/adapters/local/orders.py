@@ -30,7 +30,7 @@ def order(
     bounded = at.group is not None or sandboxed
     terminal = _terminal(at.launch) if rank == 0 else None
     return Order(
-        argv=_argv(host, at, setup=rank == SETUP_RANK),
+        argv=_argv(host, at, rank),
         env=env if terminal is None else {"TERM": "xterm-256color", **env},
         cwd=folder / "work",
         stdout=folder / "logs" / f"{name}.stdout",
@@ -40,7 +40,7 @@ def order(
         marks=() if bounded else marks(env),
         program=program,
         seal=sandboxed and program is None,
-        view=_view(host, at) if sandboxed and program else None,
+        view=_view(host, at, rank) if sandboxed and program else None,
         terminal=terminal,
     )
 
@@ -78,8 +78,8 @@ def marks(env: Mapping[str, str]) -> list[str]:
     return found if "CAUSEWAY_JOB_ID" in env and "CAUSEWAY_ATTEMPT" in env else []
 
 
-def _argv(host: Host, at: Running, *, setup: bool) -> list[str]:
-    spec = at.launch.spec
+def _argv(host: Host, at: Running, rank: int) -> list[str]:
+    spec, setup, nodes = at.launch.spec, rank == SETUP_RANK, at.nodes.get(rank, ())
     shell = host.bash if at.root is None else "/bin/sh"
     script = [shell, "-c", TRAP + (spec.setup if setup else spec.run)]
     if not setup and has_terminal(at.launch):
@@ -87,22 +87,17 @@ def _argv(host: Host, at: Running, *, setup: bool) -> list[str]:
         script = [shell, "-c", spec.run] if spec.run.strip() else [shell, "-i"]
     folder = at.launch.folder.resolve()
     if at.root is not None:
-        nodes = _nodes(spec)
         return [*images.command(host.bwrap, at.root.path, str(folder), devices=nodes), *script]
     if at.isolation != SANDBOX:
         return script
-    return [*sandbox.command(host.bwrap, host.view, folder, devices=_nodes(spec)), *script]
+    return [*sandbox.command(host.bwrap, host.view, folder, devices=nodes), *script]
 
 
-def _view(host: Host, at: Running) -> dict[str, Any]:
+def _view(host: Host, at: Running, rank: int) -> dict[str, Any]:
     """Return what a warm process needs to know to make its own sandbox."""
     folder = at.launch.folder.resolve()
     return {
         "binds": [[kind, str(path)] for kind, path in host.view.binds(folder)],
-        "devices": list(_nodes(at.launch.spec)),
+        "devices": list(at.nodes.get(rank, ())),
         "cwd": str(folder / "work"),
     }
-
-
-def _nodes(spec: JobSpec) -> tuple[str, ...]:
-    return sandbox.accelerator_nodes() if spec.resources.accelerator else ()

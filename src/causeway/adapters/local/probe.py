@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -14,14 +15,13 @@ from pathlib import Path
 import psutil
 
 from causeway.adapters.local import nvml, power
-from causeway.model.islands import Inventory
+from causeway.model.islands import Device, Inventory
 from causeway.model.resources import Capacity
 from causeway.model.usage import EnergyQuality
 
 SPEED = Path(__file__).with_name("speed.py")
 """Measured in a process of its own: NumPy would stay in the agent's memory for good."""
 SPEED_S = 20.0
-PODMAN_S = 10.0
 
 
 def inventory(
@@ -57,12 +57,19 @@ def inventory(
     )
 
 
+def offered_devices(capacity: Capacity | None) -> tuple[Device, ...]:
+    """Return the accelerators that are here, at most as many as are offered."""
+    devices = nvml.devices()
+    return devices if capacity is None else devices[: capacity.accelerators]
+
+
+@functools.lru_cache(maxsize=4)
 def measure_cpu_ncu(cores: int) -> float:
     """Return TFLOP/s of FP32 matrix products on so many cores: one core's best, times the cores.
 
     A product of two n x n matrices is 2 n^3 operations. The matrices are small enough that BLAS
     uses one thread, and the best of many short batches counts: a busy neighbour, such as another
-    island on this host, then hardly changes the figure.
+    island on this host, then hardly changes the figure. Measured once: the host does not change.
     """
     asked = subprocess.run(
         [sys.executable, str(SPEED)], capture_output=True, timeout=SPEED_S, check=False, text=True
@@ -70,15 +77,6 @@ def measure_cpu_ncu(cores: int) -> float:
     if asked.returncode != 0:
         return 0.0
     return round(float(asked.stdout) * cores, 4)
-
-
-def podman_works() -> bool:
-    """Say whether podman is here and answers. Not used by the engine yet."""
-    podman = shutil.which("podman")
-    if podman is None:
-        return False
-    asked = subprocess.run([podman, "info"], capture_output=True, timeout=PODMAN_S, check=False)
-    return asked.returncode == 0
 
 
 def _capped(found: Capacity, most: Capacity) -> Capacity:
