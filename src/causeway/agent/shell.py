@@ -62,6 +62,7 @@ NEWS_IN_FLIGHT_MAX = 4
 LEAVE_GRACE_MS = 5_000
 LEAVE_S = 20.0
 LEAVE_LOOK_S = 0.05
+PROBE_S_FIRST = 1.0
 PROBE_S = 300.0
 LOG_TIMEOUT_S = 3.0
 THREADS = 16
@@ -327,9 +328,13 @@ class Agent:
             await asyncio.sleep(WATCH_S)
 
     async def _probe(self) -> None:
+        """Look at the host again: soon after the start, when what takes long to get ready (a warm
+        environment) has become so, and ever more rarely after that."""
+        wait_s = PROBE_S_FIRST
         while True:
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(wait_s)
             self.core.on_inventory(await self._in_thread(self.setup.engine.probe))
+            wait_s = min(2 * wait_s, PROBE_S)
 
     async def _wind_down(self) -> None:
         """End what runs, with time to save, until everything is told or time is up."""
