@@ -275,8 +275,8 @@ def test_an_act_is_asked_about_in_a_dialog_and_done_by_keyboard(
     expect(dialog).to_be_visible()
     page.keyboard.press("Shift+Tab")
     expect(dialog.get_by_role("button", name="Cancel it")).to_be_focused()
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**{JOB}")
+    with page.expect_navigation(url=f"**{JOB}"):
+        page.keyboard.press("Enter")
     assert served.actor.done == [("t3", "cancel", world.TRAIN)]
     assert watched.troubles == []
     page.context.close()

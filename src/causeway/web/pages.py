@@ -17,7 +17,8 @@ from causeway.web.views.now import NowFacts, NowView, now_view
 from causeway.web.views.offers import OffersView, offers_view
 
 ROWS = 50
-EVENTS = 20
+EVENTS_READ = 300
+"""Newest events that a story is made of; most of them are routine."""
 CHILDREN_MAX = 200
 BILL_JOBS_MAX = 500
 
@@ -39,7 +40,9 @@ async def now_page(reader: Reader, caller: Caller) -> NowView:
         waiting=await some(_WAITING),
         failed=await some((JobState.FAILED.value,)),
         tenants=await reader.tenants(caller),
-        events=await reader.events(caller, subject="", after=0, limit=EVENTS, newest=True),
+        events=await reader.events(caller, subject="", after=0, limit=EVENTS_READ, newest=True),
+        recent=await some(()),
+        balances=await reader.balances(caller),
         counts_active=sum(counts.get(s, 0) for s in _ACTIVE),
         counts_waiting=sum(counts.get(s, 0) for s in _WAITING),
     )
@@ -76,7 +79,7 @@ async def job_page(
         progress=await reader.progress(caller, job_id),
         streams=streams,
         log=await _log_tail(reader, caller, job_id, streams, stream),
-        events=await reader.events(caller, subject=job_id, after=0, limit=ROWS, newest=True),
+        events=await reader.events(caller, subject=job.id, after=0, limit=EVENTS_READ, newest=True),
         children=(await reader.children(caller, job_id))[:CHILDREN_MAX],
         metric=metric,
         islands=await reader.islands(caller),

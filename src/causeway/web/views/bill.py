@@ -6,6 +6,7 @@ negative; the page checks each transaction and each currency, and says so when a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from causeway.web.views.lines import Amount, job_href, short, simulated_names, s
 
 JOURNAL_ROWS_MAX = 100
 LINES_MAX = 200
+
+
+_URN = re.compile(r"urn:cpi:[^\s,;]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +205,7 @@ def _journal(transaction: Transaction, jobs: Mapping[str, Job]) -> JournalLine:
         subject=subject,
         subject_name=job.spec.name if job else short(subject),
         href=job_href(subject) if ":job:" in subject else "",
-        memo=transaction.memo,
+        memo=_URN.sub(lambda found: short(found[0]), transaction.memo),
         entries=transaction.entries,
         evidence=transaction.evidence,
         balanced=all(_sum(transaction, c) == 0 for c in currencies),

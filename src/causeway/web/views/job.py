@@ -20,15 +20,16 @@ from causeway.web.views.lines import (
     JobLine,
     ReasonLine,
     accrued,
-    event_line,
     job_line,
     reason_line,
     short,
     simulated_names,
 )
 from causeway.web.views.spec import spec_yaml
+from causeway.web.views.story import story
 
 LOG_TAIL_BYTES = 64 * 1024
+EVENT_LINES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
         decided_ms=facts.decided_ms,
         streams=tuple(_stream(s, line.href, log) for s in facts.streams),
         log=log,
-        events=tuple(event_line(e) for e in facts.events),
+        events=story(facts.events, limit=EVENT_LINES),
         spec_yaml=spec_yaml(job.spec),
         commands=_commands(job),
         cancel_href=f"{line.href}/cancel" if facts.may_cancel else "",

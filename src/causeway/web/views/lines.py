@@ -19,6 +19,8 @@ _TEXT_CHARS_MAX = 320
 _MJ_PER_KWH = 3_600_000_000
 _INSTANT_MS_MIN = 10**12
 """Larger numbers of milliseconds are instants (2001 and later), smaller ones are spans."""
+_WORDS = {"fence": "attempt", "of": "kind"}
+"""Words for keys that are not words of the page."""
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 QUALITY_WORDS: dict[EnergyQuality, str] = {
@@ -220,6 +222,10 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
     said = data.pop("message", "")
     # The placement table has a place of its own on the job's page.
     data.pop("candidates", None)
+    micros, currency = data.get("micros"), data.get("currency")
+    if isinstance(micros, int) and isinstance(currency, str):
+        rest = {name: v for name, v in data.items() if name not in ("micros", "currency")}
+        data = {"amount": figures.money(micros, currency), **rest}
     facts = " · ".join(_fact(key, value) for key, value in data.items() if value not in (None, ""))
     text = " · ".join(part for part in (str(said), facts) if part)
     if len(text) > _TEXT_CHARS_MAX:
@@ -240,7 +246,7 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
 
 def _fact(key: str, value: object) -> str:
     """Print one datum with its unit; digests are cut to what tells them apart."""
-    words = key.removesuffix("_ms").replace("_", " ")
+    words = _WORDS.get(key, key.removesuffix("_ms").replace("_", " "))
     if isinstance(value, bool):
         return words if value else f"not {words}"
     if isinstance(value, int) and key.endswith("_ms"):
@@ -248,7 +254,15 @@ def _fact(key: str, value: object) -> str:
         return f"{words} {figures.instant(value) if late else figures.span(max(value, 0))}"
     if isinstance(value, int) and key.endswith("bytes"):
         return f"{words} {figures.size(value)}"
+    return f"{words} {_plain(value)}"
+
+
+def _plain(value: object) -> str:
+    """Print a value as people write it: names without their URN, digests cut, lists with commas."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(one) for one in value) or "none"
     text = str(value)
-    if text.startswith("urn:cpi:"):
-        return f"{words} {short(text)}"
-    return f"{words} {_DIGEST.sub(lambda found: found[0][:8] + '…', text)}"
+    text = short(text) if text.startswith("urn:cpi:") else text
+    return _DIGEST.sub(lambda found: found[0][:8] + "…", text)

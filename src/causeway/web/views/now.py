@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from causeway.draw import figures
 from causeway.draw.bars import Quota
@@ -22,7 +22,6 @@ from causeway.web.views.lines import (
     Amount,
     EventLine,
     JobLine,
-    event_line,
     island_href,
     job_href,
     job_line,
@@ -31,8 +30,10 @@ from causeway.web.views.lines import (
     simulated_names,
     summed,
 )
+from causeway.web.views.story import story
 
 ROWS_MAX = 12
+EVENT_LINES = 20
 SPOTS_MAX = 400
 RECENT_MS = 24 * 3_600_000
 
@@ -58,6 +59,8 @@ class Totals:
     running: int
     waiting: int
     spend_per_h: tuple[Amount, ...]
+    billed: tuple[Amount, ...]
+    """What the journal holds as owed by the projects that the caller may see."""
     power_w: float
     """IT power of fresh islands."""
     power_quality: str
@@ -99,6 +102,10 @@ class NowFacts:
     events: Sequence[Event]
     counts_active: int
     counts_waiting: int
+    recent: Sequence[Job] = ()
+    """Newest jobs in any state, for their names."""
+    balances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Micro-units by (account, currency), as far as the caller may see them."""
 
 
 def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
@@ -108,7 +115,8 @@ def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
     totals = _totals(facts, spots, now_ms)
     pressing = tuple(_pressing(facts, now_ms))
     active = [j for j in facts.active if j.state in HOLDS_LEASE]
-    names = {j.id: j.spec.name for j in (*facts.active, *facts.waiting, *facts.failed)}
+    known = (*facts.recent, *facts.active, *facts.waiting, *facts.failed)
+    names = {j.id: j.spec.name for j in known}
     return NowView(
         now_ms=now_ms,
         headline=_headline(totals, pressing),
@@ -121,7 +129,7 @@ def now_view(facts: NowFacts, *, now_ms: int) -> NowView:
         queue=tuple(job_line(j, now_ms) for j in facts.waiting[:ROWS_MAX]),
         queue_all=facts.counts_waiting,
         quotas=tuple(q for t in facts.tenants for q in _quotas(t, active)),
-        events=tuple(event_line(e, names) for e in facts.events),
+        events=story(facts.events, names, limit=EVENT_LINES),
     )
 
 
@@ -166,6 +174,11 @@ def _totals(facts: NowFacts, spots: Sequence[Spot], now_ms: int) -> Totals:
         running=facts.counts_active,
         waiting=facts.counts_waiting,
         spend_per_h=summed(rate(j.current) for j in facts.active if j.current),
+        billed=summed(
+            Amount(micros=micros, currency=currency)
+            for (account, currency), micros in facts.balances.items()
+            if account.startswith("receivable:")
+        ),
         power_w=power,
         power_quality=QUALITY_WORDS[worst],
         carbon_g_per_h=carbon,
