@@ -200,7 +200,7 @@ def _told(handler: Handler) -> Handler:
 
 
 async def _json(request: Request, most: int) -> dict[str, object]:
-    value = await run_in_threadpool(strict_json, await body_of(request, most))
+    value = await run_in_threadpool(strict_json, await body_of(request, most), "$")
     if not isinstance(value, dict):
         raise InvalidInput("the body must be an object", where="$")
     return value

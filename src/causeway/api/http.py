@@ -79,16 +79,18 @@ def decode(data: bytes, type_: type[T], *, tolerant: bool = False) -> T:
     return value
 
 
-def strict_json(data: bytes) -> object:
-    """Parse JSON as its standard has it: UTF-8, no NaN, no field twice, nesting within reason."""
+def strict_json(data: bytes, where: str = "body") -> object:
+    """Parse JSON as its standard has it: UTF-8, no NaN, no field twice, nesting within reason.
+
+    `where` is what an error calls the whole."""
     try:
         return json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the body is not UTF-8: byte {error.start}", where="body") from None
+        raise InvalidInput(f"the body is not UTF-8: byte {error.start}", where=where) from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _too_deep(where) from None
     except ValueError as error:
-        raise InvalidInput(f"the body is not JSON: {error}", where="body") from None
+        raise InvalidInput(f"the body is not JSON: {error}", where=where) from None
 
 
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -106,8 +108,8 @@ def _no_constant(name: str) -> object:
     raise InvalidInput(f"{name} is no number in JSON", where="body")
 
 
-def _too_deep() -> InvalidInput:
-    return InvalidInput("the body is nested too deeply", where="body")
+def _too_deep(where: str = "body") -> InvalidInput:
+    return InvalidInput("the body is nested too deeply", where=where)
 
 
 def _refuse_unknown(tree: object, type_: Any) -> None:
