@@ -152,3 +152,19 @@ def test_a_first_command_that_the_store_refuses_is_tried_again(centre: Centre) -
     _within(work, service)
     assert failures == 1
     assert [event.kind for event in centre.shelf.events] == ["test.first"]
+
+
+def test_a_leader_that_takes_over_running_work_goes_on(centre: Centre) -> None:
+    island = centre.island()
+    centre.one()
+    island.running(island.taken())
+    centre.restart()
+    service = Service(centre.plane)
+
+    async def work(service: Service) -> None:
+        await _leading(service)
+        for _ in range(3):
+            assert await service.read(lambda state: len(state.jobs)) == 1
+        assert service.failure is None
+
+    _within(work, service)

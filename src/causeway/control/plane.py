@@ -263,8 +263,10 @@ class Plane:
         for island_id, island in image.islands.items():
             until_ms = now_ms + self.settings.lease_ms + self.settings.tick_ms
             state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=until_ms)
-        # The counters go on, so that who waits for news never takes an old one for the present.
-        state.news = self.state.news
+        # The counters go on, so that who waits for news never takes an old one for the present;
+        # islands that this plane never served (it followed, or has just started) begin theirs.
+        for island_id, count in self.state.news.items():
+            state.news[island_id] = state.news.get(island_id, 0) + count
         self._find_met_needs(state)
         self.state = state
 
