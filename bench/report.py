@@ -1,7 +1,7 @@
 """What every bench says the same way: the machine, the load, figures with spread, and its section.
 
-A section of `docs/benchmarks.md` lies between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`, and is
-written by its bench alone (`--write`), so the page holds nothing that was not measured.
+A section of `docs/benchmarks.md` lies between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`,
+and is written by its bench alone (`--write`), so the page holds nothing that was not measured.
 """
 
 from __future__ import annotations
