@@ -4,7 +4,7 @@
                 reports each job's end at once: what the control plane itself can carry
     processes   a real agent with its local engine starts each job as a process of its own
 
-Both go through the batch call of a real control plane (`causeway up`, SQLite with synchronous=FULL).
+Both go through the batch call of a real control plane (`causeway up`, SQLite, synchronous=FULL).
 Peers: Flux reports 860-889 jobs/s (its documentation; another machine, execution simulated); the
 bound measured here is a bare loop that starts `true` and waits for it.
 

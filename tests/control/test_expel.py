@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.control.harness import Centre
 
 from causeway.control import agents
 from causeway.model.errors import Refused, Unauthenticated
 from causeway.model.jobs import JobState
-from tests.control.harness import Centre
 
 
 def test_an_expelled_island_is_refused_and_its_work_moves_after_its_lease() -> None:
