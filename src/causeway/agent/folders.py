@@ -155,9 +155,13 @@ def inside(folder: Path, place: str) -> Path:
 
 
 def remove_strays(root: Path, kept: Sequence[Path]) -> None:
-    """Remove folders of attempts that are no longer held."""
+    """Remove folders, and places of terminals, of attempts that are no longer held."""
     attempts = root / "attempts"
     attempts.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in kept}
+    for place in (root / "terminals").glob("*.sock"):
+        if place.stem not in names:
+            place.unlink(missing_ok=True)
     for entry in attempts.iterdir():
         if entry not in kept:
             shutil.rmtree(entry, ignore_errors=True)

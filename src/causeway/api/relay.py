@@ -215,9 +215,14 @@ async def _watch(door: Door, call: Call, secret: str) -> str:
     command = call.command
     while True:
         await asyncio.sleep(WATCH_S)
+        now_ms = door.clock.now_ms()
+
+        def look(state: State, now_ms: int = now_ms) -> Job | None:
+            tenancy.caller_of(state, secret, now_ms)
+            return state.job(command.job)
+
         try:
-            await door.known(secret)
-            job = await door.service.read(lambda state: state.job(command.job))
+            job = await door.service.read(look)
         except Unauthenticated as error:
             return error.message
         except CausewayError:

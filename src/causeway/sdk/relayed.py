@@ -115,20 +115,24 @@ async def attach(client: Client, job: str, person: Person) -> Left:
             async with dialled(client, path) as wire:
                 if attached:
                     person.show(CLEAR)
-                attached, failed = True, 0
-                left = await _converse(wire, person)
+                attached = True
+                left, heard = await _converse(wire, person)
             if left is not None:
                 return left
+            # One that breaks off before it shows anything is no better than none.
+            failed = 0 if heard else failed + 1
+            if failed >= TRIES:
+                raise Unavailable(f"the terminal of {job} breaks off again and again")
         except Unavailable:
             failed += 1
             if not attached or failed >= TRIES:
                 raise
-            await asyncio.sleep(TRY_S)
         except Conflict:
             left = await asyncio.to_thread(_ended, client, job) if attached else None
             if left is None:
                 raise
             return left
+        await asyncio.sleep(TRY_S)
 
 
 def _ended(client: Client, job: str) -> Left | None:
@@ -139,9 +143,12 @@ def _ended(client: Client, job: str) -> Left | None:
     return Left(exit_code=code) if found.get("state") == "succeeded" else None
 
 
-async def _converse(wire: ClientConnection, person: Person) -> Left | None:
-    """Pass on what is typed and shown; None when the connection broke."""
+async def _converse(wire: ClientConnection, person: Person) -> tuple[Left | None, bool]:
+    """Pass on what is typed and shown. Return how it ended (None: the connection broke) and
+    whether anything was shown."""
     from websockets.exceptions import ConnectionClosed
+
+    heard = False
 
     async def type_() -> Left | None:
         while data := await person.typed():
@@ -161,7 +168,9 @@ async def _converse(wire: ClientConnection, person: Person) -> Left | None:
             await person.resized()
 
     async def show() -> Left | None:
+        nonlocal heard
         async for message in wire:
+            heard = True
             if isinstance(message, bytes):
                 person.show(message)
             elif "exit" in (word := json.loads(message)):
@@ -171,9 +180,10 @@ async def _converse(wire: ClientConnection, person: Person) -> Left | None:
     tasks = [asyncio.create_task(one()) for one in (show, size, type_)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return next((left for task in done if (left := task.result()) is not None), None)
+        left = next((found for task in done if (found := task.result()) is not None), None)
+        return left, heard
     except ConnectionClosed:
-        return None
+        return None, heard
     finally:
         for task in tasks:
             task.cancel()

@@ -190,8 +190,7 @@ class Keeper:
         """Wait for whatever may go on now."""
         poller = select.poll()
         poller.register(self.shell_end, select.POLLIN)
-        if len(self.attached) < ATTACHED_MAX:
-            poller.register(self.listener.fileno(), select.POLLIN)
+        poller.register(self.listener.fileno(), select.POLLIN)
         listening = len(self.typed) < BEHIND_BYTES
         for number, one in self.attached.items():
             wanted = select.POLLIN if listening else 0
@@ -203,10 +202,13 @@ class Keeper:
         return dict(poller.poll(POLL_MS))
 
     def welcome(self, now_s: float) -> None:
-        """Let one more in, who first sees the screen as it was kept."""
+        """Let one more in, who first sees the screen as it was kept; too many are turned away."""
         try:
             link, _ = self.listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        if len(self.attached) >= ATTACHED_MAX:
+            link.close()
             return
         self.attached[link.fileno()] = Attached(link, self.kept(), now_s)
 
