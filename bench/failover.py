@@ -6,6 +6,9 @@ In each round the leader gets SIGKILL. Measured from the signal: until the other
 leader (`takeover`), and until the island has opened its session there (`island back`, by the
 event in the ledger). A job runs through all of it; it must keep its one attempt and end well. The
 killed one is then started again, as the follower of the next round. The promise is 5 s.
+
+A follower looks every 500 ms whether it may lead, and at once when somebody asks it something; here
+the island does, as it would anywhere.
 """
 
 from __future__ import annotations
