@@ -142,6 +142,7 @@ def test_problems_make_a_pool_unhealthy_and_broken_devices_do_not_count() -> Non
     assert not seen.healthy
     assert (seen.capacity.accelerators, seen.free.accelerators) == (1, 1)
     assert seen.power_w_per_device == (700.0 + 300.0) / 2
+    assert seen.power_w_per_core == 8.0
 
 
 def test_a_price_id_follows_the_amount_and_nothing_else() -> None:

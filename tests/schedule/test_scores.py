@@ -109,3 +109,16 @@ def test_a_foreign_price_is_compared_at_its_rate() -> None:
 
     rated = replace(view, usd_per_unit={"USD": 1.0, "CNY": 0.14})
     assert plan(rated, matches=always).places[0].offer.endswith(":b")
+
+
+def test_a_job_on_cores_is_not_charged_an_accelerators_power() -> None:
+    view = pool("alba", pue=1.0, power_w_per_device=700.0, power_w_per_core=8.0)
+    job = waiting("j", cores=2)
+    made = plan(snapshot(view, jobs=(job,)), matches=always)
+    chosen = next(one for one in made.places[0].candidates if one.chosen)
+    assert chosen.energy_kwh_per_h == pytest.approx(2 * 0.008)
+    assert chosen.terms_usd["carbon"] == pytest.approx(
+        base_terms(ask_of(job, snapshot(view), always), view, figures_of(view, USD, power_w=8.0))[
+            "carbon"
+        ]
+    )

@@ -13,7 +13,7 @@ from causeway.model.islands import Device, OwnerPolicy
 from causeway.model.jobs import JobSpec
 from causeway.model.money import Price, Purchase
 from causeway.model.reasons import Reason
-from causeway.model.resources import Capacity
+from causeway.model.resources import Capacity, Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class PoolView:
     carbon_g_per_kwh: float = 400.0
     power_w_per_device: float = 10.0
     """Estimated IT power of one busy device; an estimate unless counters exist."""
+    power_w_per_core: float = 0.0
+    """The same of one busy core, where the pool's devices are accelerators; 0: they are cores."""
     interruptions_per_day: float = 0.1
     rtt_ms: float = 0.0
     bandwidth_mbit_s: float = 0.0
@@ -61,6 +63,12 @@ class PoolView:
     speed: float = 1.0
     """Relative speed for the job's class; 1 is the fleet's median."""
     simulated: tuple[str, ...] = ()
+
+    def power_w(self, need: Resources) -> float:
+        """Return the estimated IT power of one billable device of a job: one that asks for no
+        accelerator is billed, and warms the room, by the core."""
+        by_core = need.accelerator is None and self.power_w_per_core > 0
+        return self.power_w_per_core if by_core else self.power_w_per_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,7 @@ def view(
         pue=profile.pue,
         carbon_g_per_kwh=profile.carbon_g_per_kwh,
         power_w_per_device=power_w_per_device(inventory),
+        power_w_per_core=CPU_CORE_W if inventory.devices else 0.0,
         interruptions_per_day=interruptions_per_day(island),
         rtt_ms=health.rtt_ms,
         bandwidth_mbit_s=health.bandwidth_mbit_s,
@@ -133,8 +134,8 @@ def view(
 def power_w_per_device(inventory: Inventory) -> float:
     """Return the estimated IT power of one busy device: rated accelerator power, or a core's.
 
-    Mean over the accelerators where there are any. A job that uses only the cores of such an island
-    is then overestimated; its bill says what was counted.
+    Mean over the accelerators where there are any; a job that uses only the cores of such an island
+    is estimated by the core (`PoolView.power_w`).
     """
     if not inventory.devices:
         return CPU_CORE_W

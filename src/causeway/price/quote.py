@@ -58,14 +58,14 @@ def quote(spec: JobSpec, pool: PoolView) -> Quote:
     low, likely, high, basis = _lengths(spec, pool)
 
     def span(run_s: float | None) -> Span | None:
-        return None if run_s is None else _span(pool, devices, run_s)
+        return None if run_s is None else _span(pool, spec, run_s)
 
     return Quote(
         offer=pool.offer,
         price_id=pool.price.id,
         currency=pool.price.currency,
         devices=devices,
-        per_h=_span(pool, devices, 3600.0),
+        per_h=_span(pool, spec, 3600.0),
         low=span(low),
         likely=span(likely),
         high=span(high),
@@ -90,8 +90,9 @@ def _lengths(spec: JobSpec, pool: PoolView) -> tuple[float | None, float | None,
     return min(low, limit), min(likely, limit), min(high, limit), f"{basis}, cut at its time limit."
 
 
-def _span(pool: PoolView, devices: int, run_s: float) -> Span:
-    it_kwh = pool.power_w_per_device * devices * run_s / 3_600_000
+def _span(pool: PoolView, spec: JobSpec, run_s: float) -> Span:
+    devices = spec.resources.devices * spec.num_nodes
+    it_kwh = pool.power_w(spec.resources) * devices * run_s / 3_600_000
     kwh = it_kwh * pool.pue
     cost = charge_micros(
         pool.price,

@@ -69,10 +69,16 @@ BANDWIDTH_ASSUMED_MBIT_S = 100.0
 """Used in scores while no transfer with the island has been measured."""
 
 
-def figures_of(pool: PoolView, usd_per_unit: Mapping[str, float]) -> Figures:
-    """Work out an offer's figures. A currency without a rate counts as 1; a filter excludes it."""
+def figures_of(
+    pool: PoolView, usd_per_unit: Mapping[str, float], *, power_w: float | None = None
+) -> Figures:
+    """Work out an offer's figures. A currency without a rate counts as 1; a filter excludes it.
+
+    `power_w` stands for the power of a billable device where it is not the pool's usual one.
+    """
     rate = usd_per_unit.get(pool.price.currency, 1.0)
-    kwh_per_h = pool.power_w_per_device / 1000 * pool.pue
+    watts = pool.power_w_per_device if power_w is None else power_w
+    kwh_per_h = watts / 1000 * pool.pue
     return Figures(
         usd_per_h=float(pool.price.amount_per_device_h) * rate,
         kwh_per_h=kwh_per_h,

@@ -243,7 +243,7 @@ def expected_cost_micros(ask: Ask, pool: PoolView) -> int:
     """Return the price of the expected run on this offer, in micro-dollars, rounded up."""
     rate = ask.usd_per_unit.get(pool.price.currency, 1.0)
     hours = ask.run_s / max(pool.speed, 1e-6) / 3600
-    kwh = ask.devices * hours * pool.power_w_per_device / 1000 * pool.pue
+    kwh = ask.devices * hours * pool.power_w(ask.spec.resources) / 1000 * pool.pue
     units = (
         float(pool.price.amount_per_device_h) * ask.devices * hours
         + float(pool.price.per_kwh) * kwh

@@ -43,6 +43,14 @@ class Offer:
 
     pool: PoolView
     figures: Figures
+    on_cores: Figures | None = None
+    """The figures of a job without accelerators, where they differ."""
+
+    def seen_by(self, ask: Ask) -> Figures:
+        """Return the figures that a job is concerned with."""
+        if ask.spec.resources.accelerator is None and self.on_cores is not None:
+            return self.on_cores
+        return self.figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,7 @@ def match(ask: Ask, offers: Sequence[Offer]) -> Ranking:
         unusable = 0
         if wants_accelerator:
             unusable = max(0, pool.capacity.accelerators - usable_devices(ask, pool))
-        terms = base_terms(ask, pool, offer.figures)
+        terms = base_terms(ask, pool, offer.seen_by(ask))
         score = sum(terms.values())
         eligible.append(Eligible(offer=offer, terms_usd=terms, score_usd=score, unusable=unusable))
     return Ranking(ask=ask, eligible=_sorted(eligible), excluded=tuple(excluded))
@@ -111,7 +119,7 @@ def vary(ranking: Ranking, job: WaitingJob) -> Ranking:
     eligible: list[Eligible] = []
     for row in ranking.eligible:
         offer = row.offer
-        extra = variant_terms(ranking.ask, offer.pool, figures=offer.figures, job=job)
+        extra = variant_terms(ranking.ask, offer.pool, figures=offer.seen_by(ranking.ask), job=job)
         terms = {**row.terms_usd, **extra}
         score = sum(terms.values())
         eligible.append(
@@ -178,7 +186,7 @@ def over_budget_now(row: Eligible) -> Reason:
 
 
 def _row(ask: Ask, row: Eligible, *, why: Reason) -> Candidate:
-    pool, figures, devices = row.offer.pool, row.offer.figures, ask.devices
+    pool, figures, devices = row.offer.pool, row.offer.seen_by(ask), ask.devices
     failed = "failed_here" in row.terms_usd
     return Candidate(
         offer=pool.offer,
@@ -198,7 +206,7 @@ def _row(ask: Ask, row: Eligible, *, why: Reason) -> Candidate:
 
 
 def _excluded_row(ask: Ask, row: Excluded) -> Candidate:
-    pool, figures = row.offer.pool, row.offer.figures
+    pool, figures = row.offer.pool, row.offer.seen_by(ask)
     return Candidate(
         offer=pool.offer,
         pool=pool.pool,

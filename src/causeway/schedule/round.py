@@ -60,7 +60,13 @@ class Round:
         self._limit = limit
         rates = snapshot.usd_per_unit
         self.offers = [
-            Offer(pool=pool, figures=figures_of(pool, rates))
+            Offer(
+                pool=pool,
+                figures=figures_of(pool, rates),
+                on_cores=figures_of(pool, rates, power_w=pool.power_w_per_core)
+                if pool.power_w_per_core
+                else None,
+            )
             for pool in sorted(snapshot.pools, key=lambda p: p.offer)
         ]
         self.ledgers = ledgers_of((o.pool for o in self.offers), snapshot.running)
