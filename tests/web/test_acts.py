@@ -62,6 +62,12 @@ def test_an_act_is_asked_about_and_then_done(desk: Desk, path: str, token: str) 
     assert path.endswith(f"{thing}/{act}")
 
 
+def test_a_change_elsewhere_never_takes_the_question_away(desk: Desk) -> None:
+    text = desk.sit("member-token").get(ACTS[0]).text
+    assert "hx-trigger" not in text
+    assert ".json" not in text
+
+
 def test_with_htmx_the_question_is_a_piece_of_a_page(desk: Desk) -> None:
     text = desk.sit("member-token").get(ACTS[0], headers={"HX-Request": "true"}).text
     assert "<html" not in text

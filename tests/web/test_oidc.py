@@ -132,6 +132,14 @@ def test_a_person_gets_a_session_of_the_role_that_the_rules_say(scene: Scene) ->
     assert asked["scope"].split()[0] == "openid"
 
 
+def test_the_cookie_reads_the_api_and_never_writes_it(scene: Scene) -> None:
+    """Another page of the same site may make a browser send the cookie, but not read a token."""
+    scene.login()
+    assert scene.client.get("/v1/jobs").status_code == 200
+    assert scene.client.post("/v1/jobs", content="name: x\nrun: 'true'\n").status_code == 401
+    assert scene.client.put("/v1/secrets/X", json={"value": "y"}).status_code == 401
+
+
 def test_logging_out_ends_the_session_everywhere(scene: Scene) -> None:
     scene.login()
     secret = scene.client.cookies[COOKIE]

@@ -17,7 +17,7 @@ from causeway.draw.looks import Tone, attempt_look, job_look
 from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
 from causeway.model.islands import IslandState
-from causeway.model.jobs import AttemptState, JobSpec, JobState
+from causeway.model.jobs import AttemptState, JobKind, JobSpec, JobState
 from causeway.model.money import Entry, Transaction
 from causeway.web.views.bill import bill_view
 from causeway.web.views.islands import PAGE_ISLANDS, islands_view
@@ -251,3 +251,33 @@ def test_the_table_of_a_placed_job_says_when_it_was_decided(client: TestClient) 
     assert "as decided at <time" in page
     queued = client.get("/jobs/urn:cpi:demo.causeway:job:01k9gpttrain.json").json()
     assert queued["decided_ms"] == queued["now_ms"] - 60_000
+
+
+def test_a_group_says_what_it_waits_for(world: ModuleType) -> None:
+    spec = replace(world.TRAIN_SPEC, kind=JobKind.GROUP)
+    job = replace(world.HandMade().job_list[0], spec=spec, state=JobState.PENDING, attempts=())
+    line = job_line(job, world.NOW_MS)
+    assert line.look.word == "in progress"
+    assert line.headline == "It ends when its members have."
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"cordoned": True}, "Nothing new is placed there"),
+        ({"cordoned": True, "draining": True}, "being moved away"),
+        ({"inventory": None}, "has not said yet"),
+        ({"lease_until_ms": 1}, "lease has run out"),
+        ({"state": IslandState.SUSPECT}, "lease has run out"),
+        ({"state": IslandState.LOST}, "fenced off"),
+        ({"state": IslandState.LEFT}, "took its leave"),
+    ],
+)
+def test_an_island_says_what_its_state_means(
+    world: ModuleType, changes: dict[str, object], said: str
+) -> None:
+    made = replace(world.ALBA, **changes)
+    (card,) = islands_view([made], [], now_ms=world.NOW_MS).islands
+    assert said in card.note
+    assert bool(card.note) is bool(said)

@@ -33,9 +33,12 @@ class Door(Parts):
     """Who waits for an island to call back."""
 
     async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
-        """Return who is asking, by bearer token or by the page's cookie, with at least the role."""
-        cookie = request.cookies.get(COOKIE, "")
-        secret = cookie if cookie and "authorization" not in request.headers else bearer(request)
+        """Return who is asking, with at least the role: by bearer token or, to read, by the page's
+        cookie. What changes something never goes by the cookie alone, which a browser sends along
+        for any page of the same site; the pages' own forms carry a key besides."""
+        reads = request.method in ("GET", "HEAD") and "authorization" not in request.headers
+        cookie = request.cookies.get(COOKIE, "") if reads else ""
+        secret = cookie or bearer(request)
         caller = await self.known(secret)
         tenancy.need(caller, role)
         return caller

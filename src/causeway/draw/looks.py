@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from causeway.draw.svg import Svg, el
 from causeway.model.islands import Island, IslandState
-from causeway.model.jobs import AttemptState, Job, JobState, StopIntent
+from causeway.model.jobs import AttemptState, Job, JobKind, JobState, StopIntent
 from causeway.model.reasons import Severity
 
 
@@ -103,6 +103,8 @@ def job_look(job: Job) -> Look:
     stuck = any(r.severity is Severity.BLOCK for r in job.reasons[:1])
     if job.state in (JobState.QUEUED, JobState.PENDING) and stuck:
         return Look(tone=Tone.BLOCK, icon="warn", word="blocked")
+    if job.state is JobState.PENDING and job.spec.kind is JobKind.GROUP:
+        return Look(tone=Tone.START, icon="half", word="in progress")
     if job.state is JobState.STOPPING and job.stop_intent is StopIntent.PREEMPT:
         return Look(tone=Tone.WAIT, icon="stop", word="giving way")
     return _JOBS[job.state]

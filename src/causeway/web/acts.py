@@ -91,11 +91,9 @@ async def _answer(web: Web, ask: Ask, do: Do, request: Request) -> Response:
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303, headers=HEADERS)
     except CausewayError as error:
         return problem_page(request, error)
-    values = {
-        **frame(request, caller),
-        "address": question.back_href,
-        "form_action": request.url.path,
-    }
+    # A question is no page of its own: it is not refreshed, and it has no twin.
+    still = {"address": "", "twin": "", "form_action": request.url.path}
+    values = {**frame(request, caller), **still}
     return html(render("confirm.html", **values, question=question, key=form_key(token)))
 
 
@@ -122,8 +120,9 @@ async def _lost_by_cancelling(web: Web, caller: Caller, job: Job) -> str:
         count = sum(1 for member in members if member.state not in TERMINAL)
         return f"Its members that have not ended are cancelled with it: {count} of {len(members)}."
     if job.state in HOLDS_LEASE:
-        kept = f"step {job.checkpoint.step}" if job.checkpoint else "nothing: it has no checkpoint"
-        return f"It is asked to stop and is not placed again. Kept of its work: {kept}."
+        point = job.checkpoint
+        kept = f"Its checkpoint of step {point.step} stays" if point else "No checkpoint was kept"
+        return f"It is asked to stop and is not placed again. {kept}."
     return "It leaves the queue and is not placed again."
 
 

@@ -46,6 +46,8 @@ class IslandCard:
     anchor: str
     provider: str
     look: Look
+    note: str
+    """What its state means for work there; empty while all is well."""
     live: bool
     heard_ms: int
     lease_until_ms: int
@@ -157,6 +159,7 @@ def _card(
         anchor=short(island.id),
         provider=short(profile.provider),
         look=spot.look,
+        note=_note(island, stale=stale),
         live=not stale,
         heard_ms=island.heard_ms,
         lease_until_ms=island.lease_until_ms,
@@ -172,6 +175,27 @@ def _card(
         declared_figures=_declared(profile, island.joined_ms),
         acts=acts,
     )
+
+
+_NOTES = {
+    IslandState.SUSPECT: "Its lease has run out: it may be dead or cut off. Nothing is placed "
+    "there until it is heard from.",
+    IslandState.LOST: "Not heard from for a lease and more: its attempts are fenced off, and jobs "
+    "that may move are placed elsewhere. It may come back by itself.",
+    IslandState.LEFT: "It took its leave and holds no work. It may join again under the same name.",
+}
+
+
+def _note(island: Island, *, stale: bool) -> str:
+    if island.state is not IslandState.LIVE:
+        return _NOTES[island.state]
+    if island.inventory is None:
+        return "It has joined and has not said yet what it has."
+    if stale:
+        return _NOTES[IslandState.SUSPECT]
+    if island.draining:
+        return "Its work is being moved away, and nothing new is placed there."
+    return "Nothing new is placed there; what runs goes on." if island.cordoned else ""
 
 
 def _devices(island: Island, pools: Sequence[PoolView]) -> tuple[int, int]:

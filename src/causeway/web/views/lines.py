@@ -11,7 +11,7 @@ from causeway.draw import figures
 from causeway.draw.looks import SEVERITIES, Look, job_look
 from causeway.model.events import Event
 from causeway.model.islands import Island
-from causeway.model.jobs import ATTEMPT_OPEN, HOLDS_LEASE, TERMINAL, Attempt, Job, JobState
+from causeway.model.jobs import ATTEMPT_OPEN, HOLDS_LEASE, TERMINAL, Attempt, Job, JobKind, JobState
 from causeway.model.reasons import Reason
 from causeway.model.usage import EnergyQuality
 
@@ -19,7 +19,12 @@ _TEXT_CHARS_MAX = 320
 _MJ_PER_KWH = 3_600_000_000
 _INSTANT_MS_MIN = 10**12
 """Larger numbers of milliseconds are instants (2001 and later), smaller ones are spans."""
-_WORDS = {"fence": "attempt", "of": "kind"}
+_WORDS = {
+    "fence": "attempt",
+    "of": "kind",
+    "after": "after a failure of class",
+    "price_per_device_h": "price",
+}
 """Words for keys that are not words of the page."""
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
@@ -157,6 +162,8 @@ def headline(job: Job, now_ms: int) -> str:
     if job.state is JobState.FAILED:
         said = last.message if last else ""
         return job.reasons[0].message if job.reasons else said or "Failed."
+    if job.spec.kind is JobKind.GROUP and job.state not in TERMINAL:
+        return "It ends when its members have."
     if job.state is JobState.RUNNING and last:
         step = f", step {last.last_step}" if last.last_step >= 0 else ""
         return f"Running on {where}{step}."
@@ -219,15 +226,12 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
     `names` gives the names of jobs that are at hand, by identifier.
     """
     data = dict(event.data)
-    said = data.pop("message", "")
+    said = [str(data.pop(name)) for name in ("message", "why", "reason") if data.get(name)]
     # The placement table has a place of its own on the job's page.
     data.pop("candidates", None)
-    micros, currency = data.get("micros"), data.get("currency")
-    if isinstance(micros, int) and isinstance(currency, str):
-        rest = {name: v for name, v in data.items() if name not in ("micros", "currency")}
-        data = {"amount": figures.money(micros, currency), **rest}
+    data = _with_money(data)
     facts = " · ".join(_fact(key, value) for key, value in data.items() if value not in (None, ""))
-    text = " · ".join(part for part in (str(said), facts) if part)
+    text = " · ".join(part for part in (*said, facts) if part)
     if len(text) > _TEXT_CHARS_MAX:
         text = text[:_TEXT_CHARS_MAX] + " … (cut here; whole in the events API)"
     is_job = ":job:" in event.subject
@@ -242,6 +246,22 @@ def event_line(event: Event, names: Mapping[str, str] | None = None) -> EventLin
         href=href,
         text=text,
     )
+
+
+def _with_money(data: dict[str, object]) -> dict[str, object]:
+    """Put an amount or a price with its currency; leave out a step that was never made."""
+    rest = {k: v for k, v in data.items() if not (k == "resume_step" and v == -1)}
+    currency, micros = rest.get("currency"), rest.get("micros")
+    price = rest.get("price_per_device_h")
+    if not isinstance(currency, str):
+        return rest
+    if isinstance(micros, int):
+        del rest["micros"], rest["currency"]
+        return {"amount": figures.money(micros, currency), **rest}
+    if isinstance(price, str):
+        del rest["currency"]
+        rest["price_per_device_h"] = figures.price(Decimal(price), currency)
+    return rest
 
 
 def _fact(key: str, value: object) -> str:
