@@ -1,8 +1,9 @@
 """An island without processes: the agent's real core, keys and protocol over real HTTP.
 
 What a job does is said by its `run`: `life <ms>` ends well after so long, `train <ms>` also reports
-steps and uploads a checkpoint, `fail once` fails in its first attempt, `forever` runs until it is
-stopped. The journal is kept in memory: this island is not the one that crashes.
+steps, uploads checkpoints and does not end before the story lets it, `fail once` fails in its first
+attempt, `forever` runs until it is stopped. The journal is kept in memory: this island is not the
+one that crashes.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class LightIsland:
         self.uploaded: dict[str, int] = {}
         """Job -> newest checkpoint step that the centre has acknowledged."""
         self.silent = False
+        self.training_may_end = False
         self.begun: list[Key] = []
         self.core: AgentCore
         self._token = ""
@@ -129,6 +131,8 @@ class LightIsland:
                 self._do(self.core.on_checkpoint_found(*key, step, now_ms=at_ms))
         if verb == "fail" and key[1] == 1:
             self._end(key, phase=Phase.FAILED, failure=FailureClass.USER, exit_code=1)
+        elif verb == "train" and not self.training_may_end:
+            return
         elif verb != "forever" and age_ms >= (int(rest) if rest.isdigit() else 40):
             self._end(key, phase=Phase.SUCCEEDED, exit_code=0)
 

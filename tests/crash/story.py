@@ -16,13 +16,14 @@ from light_island import LightIsland
 from processes import PATIENCE_S, Centre, Client, Nursery, free_port
 
 from causeway.model.errors import CausewayError
+from causeway.model.protocol import Phase
 
 RETRY = {"user": 2, "no_progress_max": 50, "backoff": "10ms"}
 SMALL = {"cpus": 1, "memory": "100MB"}
 JOBS: dict[str, dict[str, Any]] = {
     "plain": {"run": "life 60"},
     "array": {"run": "life 30", "array": "0-2"},
-    "training": {"run": "train 500", "checkpoint": {"interval": "1s"}},
+    "training": {"run": "train 300", "checkpoint": {"interval": "1s"}},
     "flaky": {"run": "fail once"},
     "endless": {"run": "forever"},
     "chain": {
@@ -111,13 +112,23 @@ def _lose_the_trainer(client: Client, islands: list[LightIsland], told: Told) ->
     """The island that trains falls silent right after a checkpoint has reached the centre."""
     job = told.ids["training"]
     deadline = time.monotonic() + PATIENCE_S
-    while not any(job in island.uploaded for island in islands):
+    while not (trainers := [island for island in islands if _trains(island, job)]):
         _turns(islands)
         assert time.monotonic() < deadline, "no checkpoint reached the centre"
-    trainer = next(island for island in islands if job in island.uploaded)
+    trainer = trainers[0]
     trainer.silent = True
+    for island in islands:
+        island.training_may_end = True
     told.silenced = trainer.name
     told.resumable_step = trainer.uploaded[job]
+
+
+def _trains(island: LightIsland, job: str) -> bool:
+    """Say whether the job runs there and has brought a checkpoint to the centre."""
+    live = any(
+        key[0] == job and status.phase == Phase.RUNNING for key, status in island.engine.items()
+    )
+    return live and job in island.uploaded
 
 
 def _until_all_ended(client: Client, islands: list[LightIsland], told: Told) -> None:
