@@ -193,7 +193,8 @@ def _raw() -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    # What was typed ahead is kept: the default would throw it away.
+    tty.setraw(0, termios.TCSADRAIN)
     try:
         yield
     finally:
