@@ -29,8 +29,10 @@ from causeway.model.fleet import PoolView
 from causeway.model.islands import Device
 from causeway.model.money import Price, Purchase
 from causeway.model.resources import Capacity
+from report import Report
 
 LIMIT = 50
+P95_MS_MAX = 10
 COUNTRIES = (
     "DE FR NL SE FI ES IT PL IE AT US CN SG JP CA GB NO CH IS BR".split()  # noqa: SIM905
 )
@@ -183,6 +185,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     load_before = os.getloadavg()
     chance = random.Random(asked.seed)
@@ -226,7 +229,41 @@ def main() -> int:
         "cpus": os.cpu_count(),
     }
     print(json.dumps(result, indent=None if asked.json else 2))
-    return 0 if quantiles(ours_ms)["p95_ms"] < 10 else 1
+    return told(asked, result, quantiles(ours_ms), quantiles(theirs_ms))
+
+
+def told(
+    asked: argparse.Namespace,
+    result: dict[str, object],
+    ours: dict[str, float],
+    theirs: dict[str, float],
+) -> int:
+    """Write the section; return 0 when the promise holds."""
+    one, five, _ = result["load_average_before"]  # type: ignore[misc]
+    before = f"{one:.2f} (1 min), {five:.2f} (5 min)"
+    report = Report("catalogue_search", "Search of the catalogue", before)
+
+    def phrase(found: dict[str, float]) -> str:
+        return (
+            f"p50 {found['p50_ms']:.2f} ms, p95 {found['p95_ms']:.2f} ms, p99 "
+            f"{found['p99_ms']:.2f} ms, range {found['min_ms']:.2f}-{found['max_ms']:.2f}"
+        )
+
+    report.row(
+        f"{asked.pools:,} pools of {asked.providers:,} providers, {asked.queries} queries",
+        measured=phrase(ours),
+        target=f"p95 < {P95_MS_MAX} ms",
+        holds=ours["p95_ms"] < P95_MS_MAX,
+    )
+    report.row(
+        f"peer: SQLite {sqlite3.sqlite_version} in memory, an index on each column",
+        measured=f"{phrase(theirs)}; SQLite / ours at p95: {theirs['p95_ms'] / ours['p95_ms']:.1f}",
+    )
+    report.say(
+        f"synthetic, seeded offers; the best {LIMIT} rows with all columns; both gave the same "
+        f"rows; built in {result['build_s']} s."
+    )
+    return report.finish(write=asked.write)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A control plane with a thousand islands that have nothing to do, and one idle agent.
 
 Every island joins with a key of its own, opens a signed session and keeps its lease with held
-syncs, at the default lease and hold: the settings of `bench/recovery.py`. The generator lives in processes
-of its own; what counts is the CPU time of the control plane's process, all its threads.
+syncs, at the default lease and hold: the settings of `bench/recovery.py`. The generator lives in
+processes of its own; what counts is the CPU time of the control plane's process, all its threads.
 
     python bench/idle_fleet.py [--islands 1000] [--seconds 60] [--agent-seconds 30] [--write]
 """

@@ -1,14 +1,14 @@
 """How long training stands still: after kill -9 of a whole island, and of one rank of a gang.
 
-    island   two real islands and a control plane at default settings; the agent of the one that
-             trains is killed with everything that it started; the clock runs from the kill to the
-             first new training step on the other, and the job's events say where the time went
-    rank     a gang of two on one island; one rank is killed; until the first new step
-    torchrun the peer of `rank`, in the same run: the same script under `torchrun --max-restarts=3`
-             with one worker killed (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, without which torch 2.13
-             cannot restart over gloo)
+island   two real islands and a control plane at default settings; the agent of the one that
+         trains is killed with everything that it started; the clock runs from the kill to the
+         first new training step on the other, and the job's events say where the time went
+rank     a gang of two on one island; one rank is killed; until the first new step
+torchrun the peer of `rank`, in the same run: the same script under `torchrun --max-restarts=3`
+         with one worker killed (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, without which torch 2.13
+         cannot restart over gloo)
 
-    python bench/recovery.py [--kills 10] [--rank-kills 9] [--peer-kills 6] [--only PART] [--write]
+python bench/recovery.py [--kills 10] [--rank-kills 9] [--peer-kills 6] [--only PART] [--write]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _stages(events: list[dict[str, Any]], killed_ms: float) -> dict[str, float]:
 
     marks = [killed_ms, at("attempt.lost"), at("job.placed"), at("job.starting")]
     marks += [at("job.running"), at("attempt.first_step")]
-    lengths = [(b - a) / 1000 for a, b in zip(marks, marks[1:], strict=False)]
+    lengths = [(b - a) / 1000 for a, b in pairwise(marks)]
     return dict(zip(STAGES, lengths, strict=True))
 
 
@@ -142,8 +143,8 @@ def islands(asked: argparse.Namespace, report: Report) -> None:
     floor_s = (settings.lease_ms + settings.skew_ms) / 1000
     report.say(
         f"default settings: lease {settings.lease_ms} ms, hold {settings.hold_ms} ms, skew "
-        f"{settings.skew_ms} ms; a lease renewed just before the kill holds {floor_s:g} s, which is "
-        "the floor of detection's worst case: an island that is cut off must have stopped its work."
+        f"{settings.skew_ms} ms; a lease renewed just before the kill holds {floor_s:g} s, the "
+        "floor of detection's worst case: an island that is cut off must have stopped its work."
     )
 
 
@@ -249,8 +250,8 @@ def ranks(asked: argparse.Namespace, report: Report) -> float:
             ran.until("it trains", 60, lambda j=job: ran.call("GET", f"/v1/jobs/{j}")["step"] > 0)
             (folder,) = (ran.folder / "islands" / "alba" / "attempts").iterdir()
             steps = Steps(folder / "progress.jsonl")
-            for _ in range(min(RESTARTS_MAX, asked.rank_kills - len(found))):
-                found.append(kill_rank(agent, steps, folder / "checkpoints"))
+            kills = range(min(RESTARTS_MAX, asked.rank_kills - len(found)))
+            found += [kill_rank(agent, steps, folder / "checkpoints") for _ in kills]
             attempt = ran.call("GET", f"/v1/jobs/{job}")["attempts"][-1]
             ran.call("POST", f"/v1/jobs/{job}/cancel")
             ran.until("it is gone", 30, lambda j=job: _state(ran, j) == "cancelled", every_s=0.2)
@@ -275,8 +276,8 @@ def peer(asked: argparse.Namespace, report: Report, ours_s: float) -> None:
             checkpoints, progress = ran.folder / "checkpoints", ran.folder / "progress.jsonl"
             process = _torchrun(ran, checkpoints, progress)
             steps = Steps(progress)
-            for _ in range(min(RESTARTS_MAX, asked.peer_kills - len(found))):
-                found.append(kill_rank(process, steps, checkpoints))
+            kills = range(min(RESTARTS_MAX, asked.peer_kills - len(found)))
+            found += [kill_rank(process, steps, checkpoints) for _ in kills]
     middle = statistics.median(found)
     ratio = f"; torchrun / ours: {middle / ours_s:.1f}" if ours_s else ""
     report.row(
@@ -287,7 +288,7 @@ def peer(asked: argparse.Namespace, report: Report, ours_s: float) -> None:
 
 def _torchrun(ran: Plant, checkpoints: Path, progress: Path) -> psutil.Process:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += [f"--max-restarts={RESTARTS_MAX}", "--master-port=0", *TRAIN.split()]
+    command += [f"--max-restarts={RESTARTS_MAX}", "--standalone", *TRAIN.split()]
     with (ran.folder / "torchrun.log").open("wb") as log:
         started = subprocess.Popen(
             command,

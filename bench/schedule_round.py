@@ -1,6 +1,6 @@
 """Time whole scheduling rounds at two sizes.
 
-    .venv/bin/python bench/schedule_round.py [n]
+    python bench/schedule_round.py [n] [--write]
 
 `array`: 4,000 queued equal jobs on 3 pools, most of which find no room. `fleet`: 10,000 queued jobs
 of 100 shapes from 10 tenants on 1,000 pools. Each round is timed n times in one process, after one
@@ -11,9 +11,8 @@ other work on the machine shows in the wall times.
 
 from __future__ import annotations
 
-import os
+import argparse
 import statistics
-import sys
 import time
 from decimal import Decimal
 
@@ -22,6 +21,7 @@ from causeway.model.jobs import JobSpec
 from causeway.model.money import Price
 from causeway.model.resources import Capacity, Resources
 from causeway.schedule import plan
+from report import Report, spread
 
 NOW_MS = 1_800_000_000_000
 GIB = 2**30
@@ -75,8 +75,8 @@ def snapshot_of(pools: int, jobs: int, shapes: int) -> Snapshot:
     )
 
 
-def measure(name: str, snapshot: Snapshot, n: int) -> None:
-    """Time n rounds and print one line."""
+def measure(report: Report, name: str, snapshot: Snapshot, n: int) -> None:
+    """Time n rounds, and the bound: reading every field that a decision needs, once, in order."""
     seconds: list[float] = []
     cpu_s: list[float] = []
     decided = plan(snapshot, matches=lambda text, pool: True)
@@ -85,20 +85,37 @@ def measure(name: str, snapshot: Snapshot, n: int) -> None:
         decided = plan(snapshot, matches=lambda text, pool: True)
         seconds.append(time.perf_counter() - start)
         cpu_s.append(time.process_time() - start_cpu)
-    print(
-        f"{name:6} pools={len(snapshot.pools)} queued={len(snapshot.waiting)} "
-        f"placed={len(decided.places)} n={n} median={statistics.median(seconds) * 1000:.1f} ms "
-        f"min={min(seconds) * 1000:.1f} max={max(seconds) * 1000:.1f} "
-        f"cpu_median={statistics.median(cpu_s) * 1000:.1f} "
-        f"load={os.getloadavg()[0]:.2f}"
+    bound_s = min(_walk(snapshot) for _ in range(n))
+    report.row(
+        f"{name}: {len(snapshot.waiting):,} queued jobs, {len(snapshot.pools):,} pools, "
+        f"{len(decided.places):,} placed",
+        measured=f"{spread([1000 * s for s in seconds])}, CPU median "
+        f"{statistics.median(cpu_s) * 1000:.1f} ms; bound (sorting the queue and reading each job "
+        f"once): {bound_s * 1000:.1f} ms",
     )
 
 
-def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    measure("array", snapshot_of(3, 4000, 1), n)
-    measure("fleet", snapshot_of(1000, 10_000, 100), n)
+def _walk(snapshot: Snapshot) -> float:
+    start = time.perf_counter()
+    for job in sorted(snapshot.waiting, key=lambda job: (job.submitted_ms, job.id)):
+        hash((job.tenant, job.spec.priority, job.spec.resources, job.spec.num_nodes))
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("n", type=int, nargs="?", default=9)
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    report = Report("schedule_round", "Scheduling rounds")
+    measure(report, "array", snapshot_of(3, 4000, 1), asked.n)
+    measure(report, "fleet", snapshot_of(1000, 10_000, 100), asked.n)
+    report.say(
+        "whole rounds of the pure scheduler in one process; a control plane looks at 256 equal "
+        "jobs per round and at all of them now and then."
+    )
+    return report.finish(write=asked.write)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,8 +1,9 @@
 """A storm of submissions at a real control plane, open loop, latency from the scheduled time.
 
 The server is `causeway up` over SQLite (WAL, synchronous=FULL) in a process of its own; 100
-clients, each with one kept connection, live in a generator process. A request is due at its time whether or
-not the ones before were answered: a slow server shows in the latencies, not in a lower load. The
+clients, each with one kept connection, live in a generator process. A request is due at its time
+whether or not the ones before were answered: a slow server shows in the latencies, not in a lower
+load. The
 bound measured in the same run is a bare Starlette and uvicorn application that does one durable
 SQLite insert per request, under the same generator.
 
