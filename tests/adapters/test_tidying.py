@@ -256,7 +256,7 @@ _STATES = st.sampled_from(
 _AGES = st.integers(0, 100)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     artefacts=st.lists(
         st.tuples(st.sampled_from(["workdir", "checkpoint", "output", "model"]), _AGES),

@@ -142,7 +142,7 @@ def answers(store: Store) -> list[object]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(batches(), max_size=6))
 def test_memory_and_sqlite_agree(writes: list[tuple[Batch, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
