@@ -37,7 +37,7 @@ def serve(
     check_tls(cert, key)
     parts = centre(state=state, store_url=store or "")
     config = uvicorn.Config(
-        app_of(parts),
+        app_of(parts, oidc),
         host=host,
         port=port,
         ssl_certfile=str(cert) if cert else None,
