@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from causeway.cli import exits, talk
+from causeway.cli import exits, sheets, talk
 from causeway.cli.figures import local_id
 from causeway.model.errors import CausewayError, Conflict, InvalidInput
 from causeway.sdk.client import ENDED, Client
@@ -81,7 +81,10 @@ def shell(
     }
     asked |= {field: value for field, value in given.items() if value}
     with Client.from_settings() as client:
-        made = client.submit(json.dumps(asked), key=uuid.uuid4().hex)
+        text = json.dumps(asked)
+        for line in sheets.plan(client.plan(text)):
+            talk.say(line)
+        made = client.submit(text, key=uuid.uuid4().hex)
         job = str(made.get("id", ""))
         talk.say(f"{local_id(job)} is submitted; Ctrl-C takes it back")
         try:
