@@ -33,6 +33,7 @@ from causeway.model.jobs import (
     moved,
 )
 from causeway.model.protocol import (
+    PROTOCOL,
     AttemptReport,
     JoinReply,
     JoinRequest,
@@ -49,8 +50,10 @@ from causeway.model.protocol import (
 from causeway.perceive import flaws as flaws_of
 from causeway.ports.store import ProgressRow
 
-PROTOCOLS = (1,)
-"""Agent protocol versions that this centre speaks; agents one version behind keep working."""
+PROTOCOLS = tuple(range(max(1, PROTOCOL - 1), PROTOCOL + 1))
+"""Agent protocol versions that this centre speaks: its own and the one before, so that a centre is
+upgraded first and its islands after it, one by one. Within a version, fields are only ever added,
+with defaults, and unknown ones are ignored at both ends."""
 SESSION_AGE_MS = 300_000
 NONCE_CHARS_MAX = 128
 NONCES_MAX = 10_000
@@ -63,10 +66,7 @@ def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = Fal
     `proved` says that the request was signed with the key that it names. Everybody can read an
     island's public key, so only who holds the private one may change what the island declares.
     """
-    if request.protocol not in PROTOCOLS:
-        raise InvalidInput(
-            f"agent protocol {request.protocol} is not spoken here", hint="upgrade the older side"
-        )
+    _refuse_foreign(request.protocol)
     name = request.profile.name
     if not is_slug(name):
         raise InvalidInput(
@@ -122,6 +122,16 @@ def signed(body: bytes, request: JoinRequest, signature: str) -> bool:
     return True
 
 
+def _refuse_foreign(protocol: int) -> None:
+    if protocol not in PROTOCOLS:
+        spoken = " and ".join(map(str, PROTOCOLS))
+        raise InvalidInput(
+            f"agent protocol {protocol} is not spoken here; {spoken} is",
+            where="$.protocol",
+            hint="upgrade the older side",
+        )
+
+
 def _use_join_token(tx: Tx, secret: str) -> None:
     digest = hashlib.sha256(secret.encode()).hexdigest()
     for token in tx.state.tokens.values():
@@ -140,6 +150,7 @@ def _use_join_token(tx: Tx, secret: str) -> None:
 
 def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: str) -> SessionReply:
     """Begin a new session of an island that proves it holds the key. Older ones end."""
+    _refuse_foreign(request.protocol)
     island = tx.island(request.island)
     _refuse_expelled(island)
     if abs(tx.now_ms - request.at_ms) > SESSION_AGE_MS:
