@@ -38,14 +38,9 @@ async def post_batch(door: Door, request: Request) -> Response:
     parts = [part for part in text.split(b"\n---\n") if part.strip()]
     if len(parts) > 10_000:
         raise InvalidInput("a batch holds at most 10,000 documents", where="body")
-    known: dict[bytes, Submission] = {}
-    items = []
-    for index, part in enumerate(parts):
-        submission = known.get(part)
-        if submission is None:
-            submission = known[part] = await asyncio.to_thread(_part, part, index)
-        items.append((submission, f"{key}/{index}" if key else ""))
-    made = await _submit(door, caller, items)
+    read = await asyncio.to_thread(_read, parts)
+    keys = [f"{key}/{index}" if key else "" for index in range(len(parts))]
+    made = await _submit(door, caller, list(zip(read, keys, strict=True)))
     return json_response({"ids": [one.id for one in made]}, 201)
 
 
@@ -54,6 +49,15 @@ def check_where(submission: Submission) -> None:
     for where in {member.spec.where for member in submission.members}:
         if where:
             compile_filter(where, where="$.where")
+
+
+def _read(parts: list[bytes]) -> list[Submission]:
+    """Read every document, equal ones once."""
+    known: dict[bytes, Submission] = {}
+    for index, part in enumerate(parts):
+        if part not in known:
+            known[part] = _part(part, index)
+    return [known[part] for part in parts]
 
 
 def _part(text: bytes, index: int) -> Submission:
@@ -80,10 +84,10 @@ async def _submit(
     for submission, _ in items:
         check_where(submission)
     epoch = door.plane.epoch
-    known = {}
-    for _, key in items:
-        if key:
-            known[key] = await door.stored(lambda s, k=key: s.key(caller.tenant, k))  # type: ignore[misc]
+    keys = [key for _, key in items if key]
+    known: dict[str, tuple[str, str] | None] = {}
+    if keys:
+        known = await door.stored(lambda s: {key: s.key(caller.tenant, key) for key in keys})
     for artifact in _named([s for s, key in items if known.get(key) is None]):
         await asyncio.to_thread(_hold, door, caller.tenant, artifact)
 
