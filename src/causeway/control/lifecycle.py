@@ -29,6 +29,9 @@ from causeway.model.jobs import (
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.recover import after_end
 
+ATTEMPTS_KEPT = 500
+"""Attempts that a job carries with it. Retry budgets end a batch job long before; a service that is
+restarted for years sheds its oldest, which the events and the journal still tell."""
 CANDIDATES_KEPT = 12
 """Rows of the placement table that are kept with the event."""
 
@@ -64,7 +67,7 @@ def place(tx: Tx, job: Job, decision: Place, pool: PoolView) -> Job:
         job,
         state=moved(job, Move.PLACE),
         fence=fence,
-        attempts=(*job.attempts, attempt),
+        attempts=(*job.attempts[-(ATTEMPTS_KEPT - 1) :], attempt),
         reasons=decision.reasons,
     )
     return tx.put_job(
