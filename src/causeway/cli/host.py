@@ -159,7 +159,7 @@ def backup(to: Path, /, *, state: Path | None = None, store: str | None = None) 
     finally:
         opened.close()
     talk.say(
-        f"{to}: {size(copied.bytes)}. Content and logs are folders of their own: copy them too."
+        f"{to}: {size(copied.bytes)}. Copy content/, logs/ and secret.key of the state folder too."
     )
     return exits.OK
 
