@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -19,22 +20,41 @@ LARGE_BYTES = 1024**2
 class Gauges:
     """Takes the figures; keeps what only exchanges and transfers can show."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000
+    ) -> None:
+        """`now_ms` is a monotonic clock; each figure keeps the instant at which it was taken."""
         self._root = root
-        self._rtt_ms = 0.0
-        self._bandwidth_mbit_s = 0.0
+        self._now_ms = now_ms
+        self._rtt = (0.0, 0)
+        self._bandwidth = (0.0, 0)
+        self._latency: dict[str, tuple[float, int]] = {}
+        self.others: Mapping[str, str] = {}
+        """Other islands that let themselves be probed, with their addresses."""
         self._energy: tuple[int, int] = (0, 0)
         self.power_w = 0.0
         psutil.cpu_percent()
 
     def exchanged(self, rtt_ms: float) -> None:
         """Note the round trip of a sync, without the time it was held."""
-        self._rtt_ms = rtt_ms
+        self._rtt = rtt_ms, self._now_ms()
 
     def moved(self, moved: Moved) -> None:
         """Note a transfer."""
         if moved.moved_bytes >= LARGE_BYTES:
-            self._bandwidth_mbit_s = moved.bandwidth_mbit_s
+            self._bandwidth = moved.bandwidth_mbit_s, self._now_ms()
+
+    def told(self, others: Mapping[str, str]) -> None:
+        """Take over which islands may be probed; what is known of others is forgotten."""
+        self.others = dict(others)
+        self._latency = {name: seen for name, seen in self._latency.items() if name in others}
+
+    def reached(self, island: str, rtt_ms: float | None) -> None:
+        """Note a round trip to another island; None: it did not answer, and has no figure."""
+        if rtt_ms is None:
+            self._latency.pop(island, None)
+        else:
+            self._latency[island] = rtt_ms, self._now_ms()
 
     def polled(self, statuses: Mapping[Key, Status], now_ms: int) -> None:
         """Note the energy of the attempts; the power of the last second or more follows."""
@@ -48,12 +68,17 @@ class Gauges:
 
     def read(self, problems: tuple[str, ...] = ()) -> Health:
         """Return the present."""
+        now_ms = self._now_ms()
         return Health(
             cpu_share=min(1.0, psutil.cpu_percent() / 100),
             memory_used_bytes=psutil.virtual_memory().used,
             disk_free_bytes=psutil.disk_usage(str(self._root)).free,
             power_w=round(self.power_w, 2),
-            rtt_ms=round(self._rtt_ms, 3),
-            bandwidth_mbit_s=round(self._bandwidth_mbit_s, 2),
+            rtt_ms=round(self._rtt[0], 3),
+            rtt_age_ms=now_ms - self._rtt[1] if self._rtt[0] else 0,
+            bandwidth_mbit_s=round(self._bandwidth[0], 2),
+            bandwidth_age_ms=now_ms - self._bandwidth[1] if self._bandwidth[0] else 0,
+            latency_ms={name: round(seen[0], 3) for name, seen in self._latency.items()},
+            latency_age_ms={name: now_ms - seen[1] for name, seen in self._latency.items()},
             problems=problems,
         )

@@ -116,6 +116,8 @@ class Line:
             self._gauges.exchanged(synced.rtt_ms)
             after_ms = self._clock.monotonic_ms()
             self.hands.do(self.core.on_reply(synced.reply, now_ms, now_ms=after_ms))
+            if request.health is not None:
+                self._gauges.told(synced.reply.probes)
             if synced.reply.calls:
                 self.on_calls(synced.reply.calls)
         return True

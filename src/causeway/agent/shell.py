@@ -36,6 +36,7 @@ from causeway.agent.hands import Hands, Tools
 from causeway.agent.health import Gauges
 from causeway.agent.identity import load_identity, lock_root, save_identity
 from causeway.agent.line import Backoff, Line
+from causeway.agent.probes import Prober
 from causeway.model.errors import (
     CausewayError,
     Conflict,
@@ -129,7 +130,8 @@ class Agent:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.centre = Centre(setup.urls)
-        self.gauges = Gauges(setup.root)
+        self.gauges = Gauges(setup.root, setup.clock.monotonic_ms)
+        self.prober = Prober(setup.profile.probe_address, self.gauges, setup.chance)
         self.poll_s = POLL_S
         self.leave = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -157,10 +159,8 @@ class Agent:
                     beginning.cancel()
                     return
                 await beginning
-                loops = [
-                    group.create_task(loop())
-                    for loop in (self._hold, self._tell_news, self._drive, self._watch, self._probe)
-                ]
+                doing = (self._hold, self._tell_news, self._drive, self._watch, self._probe)
+                loops = [group.create_task(loop()) for loop in (*doing, self.prober.run)]
                 await leaving
                 await self._wind_down()
                 # A sync after the goodbye would make the island live again.

@@ -51,6 +51,20 @@ async def offers(door: Door, request: Request) -> Response:
     return json_response({"offers": [pools[row] for row in rows], "sort": sort, "where": where})
 
 
+async def latency(door: Door, request: Request) -> Response:
+    """Say how far islands are from one another, as measured, with the path and the age."""
+    await door.caller(request)
+    asked = request.query_params.get("island", "")
+    of = island_id(door, asked) if asked else ""
+    limit = whole(request, "limit", 1_000, most=10_000, least=1)
+    found = await door.service.read(lambda state: list(state.islands.values()))
+    if of and all(one.id != of for one in found):
+        raise NotFound(f"there is no island {of}", hint="causeway islands")
+    now_ms = door.clock.now_ms()
+    links = perceive.between(found, now_ms, of=of, limit=limit)
+    return json_response({"links": links, "now_ms": now_ms})
+
+
 def island_id(door: Door, text: str) -> str:
     """Return the URN for what a person typed."""
     if text.startswith("urn:"):
@@ -142,6 +156,16 @@ ENDPOINTS = (
             ("where", "string", "Filter expression"),
             ("sort", "string", "Sort key; a leading - turns it round"),
             ("limit", "integer", "At most 1000"),
+        ),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/latency",
+        summary="Round trip and bandwidth between islands",
+        handler=latency,
+        query=(
+            ("island", "string", "Only the links of this island"),
+            ("limit", "integer", "At most 10000"),
         ),
     ),
     _action("cordon", "Keep new work away from an island", _cordon),

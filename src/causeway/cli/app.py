@@ -38,6 +38,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("attach", "interactive:attach", JOBS, "Attach to the shell of an interactive job."),
     ("forward", "interactive:forward", JOBS, "Let a local port lead to a job's port."),
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
+    ("latency", "fleet:latency", FLEET, "Show how far islands are from one another."),
     ("offers", "fleet:offers", FLEET, "Search live offers."),
     ("cordon", "fleet:cordon", FLEET, "Keep new work away from an island."),
     ("uncordon", "fleet:uncordon", FLEET, "Let new work onto an island again."),

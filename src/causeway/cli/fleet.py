@@ -29,6 +29,21 @@ def islands(*, json: Json = False) -> int:
     return exits.OK
 
 
+def latency(island: str = "", /, *, json: Json = False) -> int:
+    """Show how far islands are from one another, on which path it was measured, and when.
+
+    Parameters
+    ----------
+    island
+        Only the links of this island.
+    json
+        Print the answer as JSON.
+    """
+    with Client.from_settings() as client:
+        talk.show(client.latency(island), sheets.latency, as_json=json)
+    return exits.OK
+
+
 def offers(*, where: str = "", sort: str = "", limit: int = 50, json: Json = False) -> int:
     """Search live offers.
 

@@ -188,6 +188,29 @@ def plain(found: Any) -> Iterator[str]:
         yield f"{name:<{width}}  {clean(str(value))}"
 
 
+def latency(rows: Sequence[Answer]) -> Iterator[str]:
+    """Round trips and bandwidths between islands; a stale figure is said to be so."""
+    if not rows:
+        yield "No two islands have told figures yet."
+        return
+    cells = []
+    for one in rows:
+        age_s = (one.get("age_ms") or 0) / 1000
+        rtt = one.get("rtt_ms") or 0
+        bandwidth = one.get("bandwidth_mbit_s") or 0
+        cells.append(
+            [
+                local_id(one.get("a")),
+                local_id(one.get("b")),
+                f"{number(rtt, 1)} ms" if rtt else "not measured",
+                f"{number(bandwidth, 0)} Mbit/s" if bandwidth else "not measured",
+                str(one.get("path", "-")),
+                f"{number(age_s, 0)} s" + ("" if one.get("fresh") else ", stale"),
+            ]
+        )
+    yield from table(["ISLAND", "ISLAND", "ROUND TRIP", "BANDWIDTH", "PATH", "AGE"], cells)
+
+
 def islands(rows: Sequence[Answer]) -> Iterator[str]:
     """The islands, with what they are, where, and at which price."""
     if not rows:

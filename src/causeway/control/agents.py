@@ -8,6 +8,7 @@ the island does not know yet with a start, until a report shows that it arrived.
 from __future__ import annotations
 
 import base64
+import bisect
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
 from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated, Unavailable
 from causeway.model.identifiers import Kind, Urn, is_slug
-from causeway.model.islands import Island, IslandState
+from causeway.model.islands import Health, Island, IslandState
 from causeway.model.jobs import (
     HOLDS_LEASE,
     Attempt,
@@ -57,6 +58,8 @@ with defaults, and unknown ones are ignored at both ends."""
 SESSION_AGE_MS = 300_000
 NONCE_CHARS_MAX = 128
 NONCES_MAX = 10_000
+PROBES_MAX = 32
+"""Other islands that one is told to probe."""
 """Sessions that one island may open within twice that age."""
 
 
@@ -102,12 +105,17 @@ def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = Fal
                 hint="send x-causeway-signature: Ed25519 over the body, base64",
             )
         tx.put_island(replace(known, profile=request.profile), "island.profile_changed")
+    tx.after.append(_forget_probes)
     return JoinReply(
         island=island_id,
         lease_ms=settings.lease_ms,
         hold_ms=settings.hold_ms,
         skew_ms=settings.skew_ms,
     )
+
+
+def _forget_probes(state: State) -> None:
+    state.probes = None
 
 
 def signed(body: bytes, request: JoinRequest, signature: str) -> bool:
@@ -258,6 +266,8 @@ class Synced:
     release: tuple[ReleaseCommand, ...]
     answer_now: bool
     """Whether the reply carries news that the agent waits for."""
+    measured: bool = False
+    """Whether it told figures; the reply then says which islands may be probed."""
 
 
 def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> Synced:
@@ -288,6 +298,7 @@ def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> 
         acks=tuple(acks),
         release=tuple(release),
         answer_now=bool(acks or release or tx),
+        measured=request.health is not None,
     )
 
 
@@ -311,13 +322,42 @@ def _noted(tx: Tx, island: Island, request: SyncRequest) -> Island:
         island = tx.put_island(replace(island, draining=False), "island.given_back")
     if request.health is not None:
         # Health is a gauge: it lives in memory, and reaches the store only with other changes.
-        fresh = replace(island, health=request.health)
+        fresh = _measured(island, request.health, tx.now_ms)
         if island.id in tx.islands:
             tx.islands[island.id] = fresh
         else:
             tx.state.islands[island.id] = fresh
         island = fresh
     return island
+
+
+def _measured(island: Island, health: Health, now_ms: int) -> Island:
+    """Return the island with new figures, each with the instant at which it was taken.
+
+    The agent says how old they were by its own monotonic clock, so that no clock is compared."""
+    taken_ms = now_ms - health.age_ms
+    return replace(
+        island,
+        health=health,
+        health_ms=taken_ms,
+        latency_ms=health.latency_ms,
+        latency_at_ms={name: taken_ms - age_ms for name, age_ms in health.latency_age_ms.items()},
+    )
+
+
+def probes(state: State, island: str) -> dict[str, str]:
+    """Return the addresses that an island may probe: those that follow it in the order of names,
+    so that each is probed by about as many others."""
+    if state.probes is None:
+        state.probes = {
+            one.id: one.profile.probe_address
+            for one in sorted(state.islands.values(), key=lambda one: one.id)
+            if one.profile.probe_address
+        }
+    names = list(state.probes)
+    start = bisect.bisect_right(names, island)
+    around = (*names[start:], *names[:start])
+    return {name: state.probes[name] for name in around[:PROBES_MAX] if name != island}
 
 
 def _report(
@@ -512,6 +552,7 @@ def reply(state: State, synced: Synced, seq: int, settings: Settings) -> SyncRep
         acks=synced.acks,
         send_inventory=island.inventory is None,
         draining=island.draining,
+        probes=probes(state, island.id) if synced.measured else {},
     )
 
 

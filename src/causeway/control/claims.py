@@ -26,6 +26,8 @@ VALUES_MAX = 16
 OUTPUTS_MAX = 1_000
 TEXT_CHARS_MAX = 4_096
 DEVICES_MAX = 10_000
+PROBES_MAX = 64
+ROUND_TRIP_MS_MAX = 60_000
 
 Bounds = tuple[str, int, int, int]
 """Place, value, least, most."""
@@ -41,6 +43,17 @@ def check(request: SyncRequest) -> None:
         _whole("$.health.memory_used_bytes", health.memory_used_bytes, 0, AMOUNT_MAX)
         _whole("$.health.disk_free_bytes", health.disk_free_bytes, 0, AMOUNT_MAX)
         _count("$.health.problems", len(health.problems), VALUES_MAX)
+        _count("$.health.latency_ms", len(health.latency_ms), PROBES_MAX)
+        _count("$.health.latency_age_ms", len(health.latency_age_ms), PROBES_MAX)
+        if health.latency_ms.keys() != health.latency_age_ms.keys():
+            raise InvalidInput("each latency has an age", where="$.health.latency_age_ms")
+        for name, rtt_ms in health.latency_ms.items():
+            _text("$.health.latency_ms", name)
+            if not 0 <= rtt_ms <= ROUND_TRIP_MS_MAX:
+                raise InvalidInput("a round trip is 0 to 60,000 ms", where="$.health.latency_ms")
+        ages = (health.age_ms, health.rtt_age_ms, health.bandwidth_age_ms)
+        for age_ms in (*ages, *health.latency_age_ms.values()):
+            _whole("$.health.age_ms", age_ms, 0, AMOUNT_MAX)
         for problem in health.problems:
             _text("$.health.problems", problem)
     for index, report in enumerate(request.reports):

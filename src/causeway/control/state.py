@@ -66,6 +66,8 @@ class State:
     """SHA-256 of a session token -> session."""
     session_of: dict[str, str] = field(default_factory=dict)
     """Island -> key of its session."""
+    probes: dict[str, str] | None = None
+    """Island -> probe address, in the order of names; worked out again after a join."""
     nonces: dict[str, dict[str, int]] = field(default_factory=dict)
     """Island -> nonces of the sessions that it opened lately -> when."""
     dirty: bool = True

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from causeway.model.errors import InvalidInput
 from causeway.model.money import Purchase
 from causeway.model.resources import Capacity
 from causeway.model.usage import EnergyQuality
@@ -42,6 +43,23 @@ class OwnerPolicy:
     priority_min: int = -100
 
 
+def probe_endpoint(address: str) -> tuple[str, int]:
+    """Return host and port of a probe address, or raise `InvalidInput`.
+
+    >>> probe_endpoint("island.example:7700"), probe_endpoint("[::1]:7700")
+    (('island.example', 7700), ('::1', 7700))
+    """
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    plain = len(host) <= 253 and all(c.isalnum() or c in ".-_:" for c in host)
+    if not host or not plain or (":" in host and not bracketed) or not port.isdecimal():
+        raise InvalidInput(f"{address[:100]!r} is not host:port", where="$.profile.probe_address")
+    if not 1 <= int(port) <= 65535:
+        raise InvalidInput("a port is 1 to 65535", where="$.profile.probe_address")
+    return host, int(port)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What the owner declares at joining. Declared, not measured; the page says so."""
@@ -67,6 +85,8 @@ class Profile:
     interruptions_per_day: float = 0.1
     """Declared or learnt rate of losing the whole island."""
     policy: OwnerPolicy = field(default_factory=OwnerPolicy)
+    probe_address: str = ""
+    """`host:port` where other islands may measure the round trip to this one; empty: nowhere."""
     simulated: tuple[str, ...] = ()
     """Names of the fields above that are made up for a demonstration."""
 
@@ -126,6 +146,16 @@ class Health:
     """Agent to centre, as the agent measured it on its last exchange."""
     bandwidth_mbit_s: float = 0.0
     """Agent to centre, from its last large transfer; 0: not measured."""
+    age_ms: int = 0
+    """How old this batch was when it was sent, by the agent's monotonic clock."""
+    rtt_age_ms: int = 0
+    """How old `rtt_ms` was when the batch was taken."""
+    bandwidth_age_ms: int = 0
+    """The same of `bandwidth_mbit_s`."""
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    """Other island -> round trip, of those that let themselves be probed."""
+    latency_age_ms: Mapping[str, int] = field(default_factory=dict)
+    """Other island -> how old that figure was when the batch was taken."""
     problems: tuple[str, ...] = ()
 
 
@@ -155,3 +185,7 @@ class Island:
     """How often it was lost; part of its reliability history."""
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     """Other island -> round trip, where probes could reach it."""
+    latency_at_ms: Mapping[str, int] = field(default_factory=dict)
+    """Other island -> when that was measured, by the centre's clock."""
+    health_ms: int = 0
+    """When `health` was taken, by the centre's clock; 0: never."""

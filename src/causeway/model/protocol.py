@@ -225,6 +225,8 @@ class SyncReply:
     release: tuple[ReleaseCommand, ...] = ()
     acks: tuple[TickAck, ...] = ()
     send_inventory: bool = False
+    probes: Mapping[str, str] = field(default_factory=dict)
+    """Other island -> probe address; comes with the answer to a sync that carried health."""
     draining: bool = False
     calls: tuple[CallCommand, ...] = ()
     """At most 64 at a time."""

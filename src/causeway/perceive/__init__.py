@@ -6,6 +6,7 @@ estimate and named so. The picture is a value, the same for live rounds, plans a
 
     claims     what an owner declares, checked for what cannot be
     age        how old, how alive, how reliable an island is
+    links      round trip and bandwidth between islands, and on which path
     views      islands and what is held on them -> offers (`PoolView`)
     picture    offers, queue, running work and tenants -> `fleet.Snapshot`
                and what leases hold by pool; the shell may keep that sum job by job
@@ -13,11 +14,15 @@ estimate and named so. The picture is a value, the same for live rounds, plans a
 
 from causeway.perceive.age import age_ms, interruptions_per_day, is_fresh, state_of
 from causeway.perceive.claims import flaws
+from causeway.perceive.links import Link, between, figures_age_ms
 from causeway.perceive.picture import holdings, running_job, snapshot, waiting_job
 from causeway.perceive.views import offer_id, pool_id, price_of, view, views
 
 __all__ = [
+    "Link",
     "age_ms",
+    "between",
+    "figures_age_ms",
     "flaws",
     "holdings",
     "interruptions_per_day",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from decimal import Decimal
 from math import isfinite
 
-from causeway.model.islands import Profile
+from causeway.model.errors import InvalidInput
+from causeway.model.islands import Profile, probe_endpoint
 
 NAME_CHARS_MAX = 60
 """Longer names leave no room for what identifiers add to them."""
@@ -56,8 +57,16 @@ def flaws(profile: Profile) -> tuple[str, ...]:
             and _between(profile.longitude_deg, -180.0, 180.0),
             "latitude_deg is -90 to 90 and longitude_deg -180 to 180.",
         ),
+        (_is_reachable(profile.probe_address), "probe_address is host:port, or empty."),
     )
     return tuple(sentence for sound, sentence in checks if not sound)
+
+
+def _is_reachable(address: str) -> bool:
+    try:
+        return not address or bool(probe_endpoint(address))
+    except InvalidInput:
+        return False
 
 
 def _is_country(text: str) -> bool:

@@ -195,6 +195,10 @@ class Client:
         """Return the islands."""
         return self._list(calls.get("/v1/islands"), "islands")
 
+    def latency(self, island: str = "") -> list[dict[str, Any]]:
+        """Return round trip and bandwidth between islands, or of one island to the others."""
+        return self._list(calls.get("/v1/latency", island=island), "links")
+
     def steer(self, island: str, action: str) -> dict[str, Any]:
         """Do one of `ISLAND_ACTIONS` to an island."""
         if action not in ISLAND_ACTIONS:
