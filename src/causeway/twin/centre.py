@@ -170,7 +170,10 @@ class Centre:
         """End every process but the newest."""
         newest = self.newest
         for process in self.processes:
-            process.alive = process is newest
+            if process is not newest:
+                process.alive = False
+                # Its connection ends with it, and the leadership if it was the leader.
+                process.store.close()
         self.processes = [process for process in self.processes if process.alive]
 
     def pick(self) -> Process | None:
