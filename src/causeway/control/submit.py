@@ -71,9 +71,11 @@ def submit(
     for member in submission.members:
         needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
         needs = _open_needs(tx, caller, needs, set(ids.values()))
-        spec = replace(member.spec, depends_on=needs)
+        spec = member.spec
+        if needs != spec.depends_on:
+            spec = replace(spec, depends_on=needs)
         state = JobState.PENDING if needs else JobState.QUEUED
-        job = replace(_job(tx, caller, ids[member.name], spec, state), group=group)
+        job = _job(tx, caller, ids[member.name], spec, state, group=group)
         tx.put_job(job, "job.submitted" if needs else "job.queued", name=spec.name)
     result = group or next(iter(ids.values()))
     if key:
@@ -81,8 +83,11 @@ def submit(
     return Submitted(id=result, members=tuple(ids.values()), notes=submission.notes)
 
 
-def _job(tx: Tx, caller: Caller, job_id: str, spec: JobSpec, state: JobState) -> Job:
+def _job(
+    tx: Tx, caller: Caller, job_id: str, spec: JobSpec, state: JobState, *, group: str = ""
+) -> Job:
     return Job(
+        group=group,
         id=job_id,
         tenant=caller.tenant,
         spec=spec,
