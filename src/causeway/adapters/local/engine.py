@@ -95,6 +95,8 @@ class LocalEngine:
 
     def probe(self) -> Inventory:
         """Find out what is here; the first time, wait for what is being tried."""
+        # Only who asks what is here pays for the trial of images.
+        self._wish(self._conductor.stager.begin)
         self._conductor.stager.tried.wait(TRIAL_S)
         host = self._conductor.host
         found = probe.inventory(
@@ -150,7 +152,6 @@ class LocalEngine:
     def _loop(self) -> None:
         try:
             self._servers.begin()
-            self._conductor.stager.begin()
             wait_ms: int | None = 0
             while not self._closing:
                 wait_ms = self._turn(wait_ms)

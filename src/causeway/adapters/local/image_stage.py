@@ -126,7 +126,7 @@ def trial(request: dict[str, Any]) -> dict[str, Any]:
 
 def clear(request: dict[str, Any]) -> dict[str, Any]:
     """Take every layer away: nothing runs in them any more."""
-    for store in ("registry", "archive"):
+    for store in ("registry", "archive", "trial"):
         if (Path(request["place"]) / store / "root").is_dir():
             podman(request, store, "rm", "--all", "--force", "--time", "0")
     return {}

@@ -45,9 +45,10 @@ class Stager:
             self.tried.set()
 
     def begin(self) -> None:
-        """Start the trial."""
-        if self._found is None:
+        """Start the trial, once."""
+        if self._found is None or self._used or self.tried.is_set():
             return
+        self._used = True
         try:
             server, number = self._servers.cold(), self._number()
             server.spawn(number, self._found.trial(self._found.place))
@@ -80,7 +81,6 @@ class Stager:
         assert self.works is not None
         server, number = self._servers.cold(), self._number()
         at.image = f"attempt-{number}"
-        self._used = True
         folder = at.launch.folder.resolve()
         server.spawn(number, self.works.stage(at.launch.spec, folder, name=at.image))
         return number, Child(rank=IMAGE_RANK, server=server)
@@ -106,5 +106,6 @@ class Stager:
 
     def close(self) -> None:
         """Leave no layer mounted, after every process has ended."""
-        if self._used and self.works is not None:
-            self.works.clear()
+        self.tried.set()
+        if self._used and self._found is not None:
+            self._found.clear()
