@@ -60,6 +60,7 @@ POLL_S_IDLE = 1.0
 WATCH_S = 0.1
 THOROUGH_EVERY = 3
 NEWS_IN_FLIGHT_MAX = 4
+NEWS_GAP_S = 0.02
 LEAVE_GRACE_MS = 5_000
 LEAVE_S = 20.0
 LEAVE_LOOK_S = 0.05
@@ -287,7 +288,11 @@ class Agent:
                     continue
                 # Marked here already, so that the next news is told apart from this one.
                 self.line.told = self.core.news
-                group.create_task(tell())
+                telling = group.create_task(tell())
+                # What happens until the answer is here goes together in the next one: with many
+                # short jobs that is one exchange for a dozen of them. One that the centre holds
+                # keeps later news waiting for a moment only.
+                await asyncio.wait({telling}, timeout=NEWS_GAP_S)
 
     async def _in_thread(self, action: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._threads, action)
