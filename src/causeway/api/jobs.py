@@ -206,9 +206,10 @@ async def _follow(
             offset += len(data)
             yield data
             continue
-        if job is not None and job.fence > fence:
-            yield f"--- attempt {fence} ended; attempt {job.fence} follows ---\n".encode()
-            fence, offset = job.fence, 0
+        newest = job.attempts[-1].fence if job is not None and job.attempts else 0
+        if newest > fence:
+            yield f"--- attempt {fence} ended; attempt {newest} follows ---\n".encode()
+            fence, offset = newest, 0
             continue
         if job is None or job.state in TERMINAL:
             return

@@ -95,7 +95,7 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         submitted_ms=job.submitted_ms,
         queued_ms=job.queued_ms,
         ended_ms=job.ended_ms,
-        fence=job.fence,
+        fence=last.fence if last else 0,
         island=last.island if last else "",
         step=max((a.last_step for a in job.attempts), default=-1),
         attempts=job.attempts if attempts else (),

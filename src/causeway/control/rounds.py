@@ -138,7 +138,7 @@ def _place(tx: Tx, decision: Place, pools: Mapping[str, PoolView]) -> None:
 
 def _preempt(tx: Tx, victim: Preempt) -> None:
     job = tx.job(victim.job)
-    if job is None or job.fence != victim.fence:
+    if job is None or job.current is None or job.current.fence != victim.fence:
         return
     if job.state in (JobState.PLACED, JobState.STARTING, JobState.RUNNING):
         why = "; ".join(reason.message for reason in victim.reasons[:1])

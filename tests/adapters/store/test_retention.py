@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from causeway.adapters.store import retention
-from causeway.adapters.store.copies import backup, restore
+from causeway.adapters.store.copies import FENCES_SKIPPED, backup, restore
 from causeway.adapters.store.opening import open_store
 from causeway.adapters.store.retention import archive, read_archive
 from causeway.adapters.store.sql import SqlStore
@@ -180,18 +180,45 @@ def test_a_damaged_archive_is_noticed(url: str, tmp_path: Path) -> None:
 
 
 def everything(store: SqlStore) -> list[object]:
-    """Return all that the port can show, in a form that can be compared (NaN is not itself)."""
+    """Return all that the port can show, in a form that can be compared (NaN is not itself, and a
+    restore raises fences)."""
     names = ("old", "recent", "open")
+    image = store.load()
     return [
-        store.load(),
+        replace(image, jobs={name: lowered(job) for name, job in image.jobs.items()}),
         store.events(),
-        store.jobs(tenant=None),
+        [lowered(job) for job in store.jobs(tenant=None)],
         store.transactions(),
         store.balances(),
         [store.ticks(name) for name in names],
         [repr(store.progress(name)) for name in names],
         store.key("acme", "k"),
     ]
+
+
+def lowered(job: Job) -> Job:
+    return replace(job, fence=job.fence % FENCES_SKIPPED)
+
+
+@pytest.mark.parametrize("dump", [False, True])
+def test_a_restore_raises_the_fence_of_all_that_has_not_ended(
+    url: str, tmp_path: Path, dump: bool
+) -> None:
+    store, epoch = filled(url)
+    jobs = {name: store.job(name) for name in ("old", "open")}
+    changed = {name: replace(job, fence=3) for name, job in jobs.items() if job is not None}
+    store.commit(epoch, Batch(jobs=changed))
+    backup(store, tmp_path / "copy", dump=dump)
+    store.close()
+    restored = f"sqlite:///{tmp_path / 'restored.db'}"
+    restore(tmp_path / "copy", restored)
+    again = open_store(restored)
+    fences = {job.id: job.fence for job in again.jobs(tenant=None)}
+    again.close()
+    assert fences["open"] == 3 + FENCES_SKIPPED
+    assert fences["parent-2"] == FENCES_SKIPPED, "it may have been placed since the copy"
+    assert fences["old"] == 3
+    assert not list(tmp_path.glob(".restored.db*")), "nothing is left beside the restored file"
 
 
 @pytest.mark.parametrize("dump", [False, True])

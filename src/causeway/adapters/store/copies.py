@@ -10,6 +10,11 @@ table, so that one that was cut short is not taken for whole. `restore` writes i
 only, in one transaction. A dump of an older schema is loaded into that schema and then migrated.
 
 Sealed secrets are in the copy, sealed as they are in the store; the key that opens them is not.
+
+A copy is of the past, and islands may have been given higher fences since. So a restore raises
+the fence of every unfinished job beyond any that can have been given out: what an island holds
+from after the copy is not mistaken for a new attempt, nor a new attempt passed over for an old one.
+Attempts that were under way when the copy was made keep their fence, and go on if they still run.
 """
 
 from __future__ import annotations
@@ -23,24 +28,38 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import Connection, LargeBinary, MetaData, Table, func, select, text
+from sqlalchemy import (
+    Connection,
+    LargeBinary,
+    MetaData,
+    Table,
+    bindparam,
+    func,
+    select,
+    text,
+    update,
+)
 
 from causeway.adapters.store.faults import told
 from causeway.adapters.store.files import settle
 from causeway.adapters.store.opening import engine_of, open_store, parse, schema_number, upgrade
-from causeway.adapters.store.schema import METADATA, SCHEMA_NUMBER
+from causeway.adapters.store.rows import JOB
+from causeway.adapters.store.schema import JOBS, METADATA, SCHEMA_NUMBER
 from causeway.adapters.store.sql import SqlStore
 from causeway.model.errors import Conflict, InvalidInput, Unavailable
+from causeway.model.jobs import TERMINAL, JobKind
 
 FORMAT = "causeway-dump"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_ROWS = 1000
+FENCES_SKIPPED = 1_000_000
+"""How far a restore raises the fences: more than any job is placed between two backups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +140,40 @@ def _restore_sqlite(path: Path, url: str) -> None:
         shutil.copyfile(path, aside)
         with told("restoring"), closing(sqlite3.connect(aside)) as copy:
             _refuse_damaged(copy, path)
+        _ready(f"sqlite:///{aside}")
         settle(aside, final)
     except OSError as error:
         raise Unavailable(f"cannot write {final}: {error.strerror}") from error
     finally:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", ".leader"):
             Path(f"{aside}{suffix}").unlink(missing_ok=True)
     open_store(url).close()
+
+
+def _ready(url: str) -> None:
+    """Make a copy ready to be led: its schema is this one's, its fences are beyond the past's."""
+    store = open_store(url)
+    try:
+        with told("restoring"), store.writer.begin() as connection:
+            _raise_fences(connection)
+    finally:
+        # The last connection writes the log back into the file, which is then complete by itself.
+        store.close()
+
+
+def _raise_fences(connection: Connection) -> None:
+    skipped = FENCES_SKIPPED
+    unfinished = JOBS.c.state.not_in([state.value for state in TERMINAL])
+    bodies = connection.execute(select(JOBS.c.body).where(unfinished)).scalars().all()
+    jobs = [JOB.decode(body) for body in bodies]
+    raised = [
+        {"which": job.id, "raised": JOB.encode(replace(job, fence=job.fence + skipped), job.id)}
+        for job in jobs
+        if job.spec.kind is not JobKind.GROUP
+    ]
+    if raised:
+        change = update(JOBS).where(JOBS.c.id == bindparam("which"))
+        connection.execute(change.values(body=bindparam("raised")), raised)
 
 
 def _refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
@@ -183,6 +229,7 @@ def _restore_dump(path: Path, url: str) -> None:
                 _prepare(connection, number)
                 _fill(connection, header["columns"], lines)
                 upgrade(connection)
+                _raise_fences(connection)
         finally:
             engine.dispose()
     open_store(url).close()
