@@ -30,9 +30,10 @@ STEP_MS = 20
 """A wall clock that moved by more than this against the monotonic one was set, and did not run."""
 RETRY_ROUND_MS = 1_000
 """Waiting jobs are looked at again at least this often: back-offs end without an event."""
-LINE_SEEN = 256
-"""Equal waiting jobs that a round looks at. Now and then a round looks at all of them, so that each
-says why it waits."""
+LINE_SEEN = 32
+LINE_SEEN_MAX = 2_048
+"""Equal waiting jobs that a round looks at: few, and more after a round that placed them all. Now
+and then a round looks at every job, so that each says why it waits."""
 WHOLE_REST = 20
 """Such a round is followed by that many times its length before the next one."""
 
@@ -82,6 +83,7 @@ class Plane:
         self._round_due_ms = 0
         self._next_retry_ms = 0
         self._whole_due_ms = 0
+        self._line_seen = LINE_SEEN
 
     @property
     def leading(self) -> bool:
@@ -192,7 +194,7 @@ class Plane:
         if not self.state.dirty or not self.state.queue or started_ms < self._round_due_ms:
             return None
         self.state.dirty = False
-        of_a_line = None if started_ms >= self._whole_due_ms else LINE_SEEN
+        of_a_line = None if started_ms >= self._whole_due_ms else self._line_seen
         picture = rounds.snapshot(
             self.state,
             self.verdicts,
@@ -209,7 +211,9 @@ class Plane:
         plan: Plan = outcome.get()
         # Placing changes capacity, which marks the state dirty, but this round has seen it already,
         # unless it placed so many that it may have come to the end of what it saw of a line.
-        if not plan.preempts and len(plan.places) < (of_a_line or len(picture.waiting) + 1):
+        came_to_end = of_a_line is not None and len(plan.places) >= of_a_line
+        self._line_seen = min(4 * self._line_seen, LINE_SEEN_MAX) if came_to_end else LINE_SEEN
+        if not plan.preempts and not came_to_end:
             self.state.dirty = False
         return plan
 
