@@ -1,0 +1,60 @@
+"""A round looks at the first of equal waiting jobs only, and nobody is worse off for it."""
+
+from __future__ import annotations
+
+from harness import Centre
+
+from causeway.control.plane import LINE_SEEN, RETRY_ROUND_MS
+from causeway.model.jobs import JobState
+from causeway.model.resources import Resources
+
+SMALL = Resources(cpu_milli=1, memory_bytes=1)
+
+
+def states(centre: Centre, ids: list[str]) -> list[JobState]:
+    return [centre.job(job_id).state for job_id in ids]
+
+
+def test_a_line_longer_than_a_round_sees_is_placed_whole_when_there_is_room(centre: Centre) -> None:
+    centre.island(cpu_milli=1_000_000)
+    # The first round looks at everything; those that follow within the second do not.
+    centre.after(RETRY_ROUND_MS)
+    centre.one(resources=SMALL)
+    ids = [centre.one(resources=SMALL) for _ in range(LINE_SEEN * 3)]
+    for _ in range(6):
+        centre.after(1)
+        centre.plane.schedule()
+    assert set(states(centre, ids)) == {JobState.PLACED}
+    assert not centre.plane.state.lines
+    assert not centre.plane.state.queue
+
+
+def test_a_long_line_hides_nobody_of_another_shape(centre: Centre) -> None:
+    centre.island(cpu_milli=1_000)
+    many = [
+        centre.one(resources=Resources(cpu_milli=800, memory_bytes=1)) for _ in range(LINE_SEEN * 2)
+    ]
+    other = centre.one(resources=SMALL)
+    centre.after(5)
+    assert states(centre, [many[0], many[1], other]) == [
+        JobState.PLACED,
+        JobState.QUEUED,
+        JobState.PLACED,
+    ]
+
+
+def test_every_waiting_job_comes_to_say_why(centre: Centre) -> None:
+    ids = [centre.one() for _ in range(LINE_SEEN * 2)]
+    for _ in range(40):
+        centre.after(RETRY_ROUND_MS)
+    # Reasons of a job that waits are memory alone: they say what was so at the last look.
+    assert all(centre.plane.state.jobs[job_id].reasons for job_id in ids)
+
+
+def test_lines_follow_every_change_of_the_queue(centre: Centre) -> None:
+    ids = [centre.one() for _ in range(3)]
+    (line,) = centre.plane.state.lines.values()
+    assert list(line) == ids
+    for job_id in ids:
+        centre.cancel(job_id)
+    assert not centre.plane.state.lines
