@@ -305,3 +305,22 @@ def test_an_image_with_a_link_where_a_folder_must_be_is_refused(tmp_path: Path) 
     (tmp_path / "etc" / "hosts").symlink_to(tmp_path / "victim")
     image_stage.copy_in(tmp_path, "hosts")
     assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.engines
+def test_what_an_image_may_not_touch(bench: Bench, archive: Path) -> None:
+    key = bench.start(
+        "cat /proc/sys/kernel/ostype > kept;"
+        " for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /causeway/logs/x"
+        " /proc/irq/default_smp_affinity; do"
+        "   if (echo x > $f) 2>/dev/null; then echo wrote $f; fi; done;"
+        " ls /causeway/.. | cat; ls -d /etc/shadow /root /home 2>/dev/null; echo end",
+        image=IMAGE,
+        copies={"images/tiny.tar": archive},
+    )
+    assert bench.end(key).phase == Phase.SUCCEEDED, bench.logs(key)
+    log = bench.log(key, "rank-0.stdout").split()
+    assert "wrote" not in log
+    assert log[-1] == "end"
+    assert "shadow" not in " ".join(log)
+    assert {"causeway", "only-here"} <= set(log)

@@ -50,3 +50,15 @@ def test_a_job_cannot_put_a_link_where_its_logs_are_written(strongest: Bench) ->
     logs = strongest.folder(key) / "logs"
     assert strongest.log(key, "rank-0.stdout") == "said\n"
     assert sorted(path.name for path in logs.iterdir()) == ["rank-0.stderr", "rank-0.stdout"]
+
+
+def test_a_job_of_root_cannot_change_the_kernels_settings(strongest: Bench) -> None:
+    if host.SANDBOX not in strongest.engine.probe().isolation:
+        pytest.skip("no sandbox here")
+    # The host name is the sandbox's own: writing it would harm nobody, and stands for the others.
+    key = strongest.start(
+        "for f in /proc/sys/kernel/hostname /proc/sys/kernel/core_pattern; do"
+        " if (: >> $f) 2>/dev/null; then echo opened $f; fi; done; echo end"
+    )
+    strongest.end(key)
+    assert strongest.log(key, "rank-0.stdout") == "end\n"

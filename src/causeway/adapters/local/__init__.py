@@ -11,11 +11,16 @@
     namespaces.py   a private view of the system for a forked, already warm process
     cgroups.py      CPU, memory and process limits, v1 or v2, whichever is writable
     sandbox.py      bubblewrap command lines, and the test that they work here
+    images.py       container images: names, environment, command line
+    staging.py      orders to have images made ready, and what became of them
+    image_stage.py  the program that pulls, loads, mounts and drops images
+    accelerators.py which devices each attempt holds, and what they draw
     warm.py         which programs can be forked into a warm process
     probe.py        what is on this host
     power.py        energy of one attempt: counters where readable, else a model
 
-`fork_server` and `namespaces` run as a separate program and import the standard library only.
+`fork_server`, `namespaces` and `image_stage` run as separate programs and import the standard
+library only.
 """
 
 from causeway.adapters.local.engine import LocalEngine

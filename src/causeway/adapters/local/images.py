@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from causeway.adapters.local.image_stage import IMAGE_NAME, OWN, read_json, tools
+from causeway.adapters.local.sandbox import protected
 from causeway.adapters.local.spawner import Order
 from causeway.model.jobs import JobSpec
 
@@ -180,6 +181,7 @@ def command(
     for capability in CAPABILITIES:
         line += ["--cap-add", f"CAP_{capability}"]
     line += ["--bind", rootfs, "/", "--dev", "/dev", "--proc", "/proc"]
+    line += protected()
     for device in devices:
         line += ["--dev-bind", device, device]
     line += ["--perms", "1777", "--tmpfs", "/tmp", "--bind", folder, f"/{OWN}"]

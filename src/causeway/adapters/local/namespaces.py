@@ -30,7 +30,10 @@ _ATTR_READ_ONLY, _ATTR_NOSUID = 1, 2
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _CAPS_MAX = 63
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
-_PROTECTED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+_PROTECTED = (
+    *("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"),
+    *("/proc/acpi", "/proc/driver", "/proc/fs", "/proc/scsi"),
+)
 
 
 class _Attributes(ctypes.Structure):

@@ -22,6 +22,11 @@ from pathlib import Path
 
 PACKAGES = Path(__file__).parents[3]
 """Where this package lies; jobs may import its SDK."""
+PROTECTED = (
+    *("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"),
+    *("/proc/acpi", "/proc/driver", "/proc/fs", "/proc/scsi"),
+)
+"""What of /proc is the host's own."""
 TRIAL_S = 5.0
 OUTER_PROCESSES = 2
 """Bubblewrap's monitor outside and its reaper inside; the job's own processes are below them."""
@@ -64,6 +69,7 @@ def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = (
     """Return the command line up to the job's own command."""
     line = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     line += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    line += protected()
     for device in devices:
         line += ["--dev-bind", device, device]
     for kind, path in view_.binds(folder):
@@ -72,6 +78,16 @@ def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = (
         else:
             line += ["--bind" if kind == "own" else "--ro-bind", str(path), str(path)]
     return [*line, "--chdir", str(folder / "work"), "--"]
+
+
+def protected() -> list[str]:
+    """Return the words that make the kernel's settings read-only.
+
+    Bubblewrap leaves those alone that it may not write itself; but a process of root without any
+    capability still owns them, and the kernel asks no more than that.
+    """
+    there = [path for path in PROTECTED if Path(path).exists()]
+    return [word for path in there for word in ("--ro-bind", path, path)]
 
 
 def find(view_: View, folder: Path) -> str:
