@@ -111,8 +111,8 @@ def main() -> int:
     measure(report, "array", snapshot_of(3, 4000, 1), asked.n)
     measure(report, "fleet", snapshot_of(1000, 10_000, 100), asked.n)
     report.say(
-        "whole rounds of the pure scheduler in one process; a control plane looks at 256 equal "
-        "jobs per round and at all of them now and then."
+        "whole rounds of the pure scheduler in one process; a control plane looks at 32 equal "
+        "jobs per round, at more after one that placed them all, and at everything now and then."
     )
     return report.finish(write=asked.write)
 
