@@ -98,6 +98,27 @@ def test_jobs_inside_quota_go_before_jobs_that_borrow() -> None:
     assert placed(snapshot(pool("a", cores=3), jobs=jobs, tenants=shares)) == ["q"]
 
 
+def test_no_priority_puts_a_borrower_before_a_job_inside_its_quota() -> None:
+    """Else the two would take turns: the one by priority, the other by taking its quota back."""
+    guest = waiting("guest", tenant="guest", priority=1)
+    owner = waiting("owner", tenant="owner")
+    shares = quota("owner", 1, None) | quota("guest", 0, None)
+    assert placed(snapshot(pool("a", cores=1), jobs=(guest, owner), tenants=shares)) == ["owner"]
+    roomy = snapshot(pool("a", cores=2), jobs=(guest, owner), tenants=shares)
+    assert placed(roomy) == ["owner", "guest"]
+
+
+def test_a_tenant_that_comes_to_borrow_by_one_job_waits_with_its_next() -> None:
+    jobs = (
+        waiting("high", tenant="guest", priority=1),
+        waiting("low", tenant="guest"),
+        waiting("owner", tenant="owner", submitted_ms=9),
+    )
+    shares = quota("owner", 1, None) | quota("guest", 1, None)
+    decided = snapshot(pool("a", cores=2), jobs=jobs, tenants=shares)
+    assert placed(decided) == ["high", "owner"]
+
+
 def test_smaller_jobs_do_not_starve_the_tenants_own_job_that_waits_for_quota() -> None:
     jobs = (waiting("big", 4, submitted_ms=1), waiting("small", 1, submitted_ms=2))
     view = snapshot(

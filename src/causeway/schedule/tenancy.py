@@ -118,33 +118,42 @@ class Tenancy:
 
 
 def in_order(waiting: Iterable[WaitingJob], tenancy: Tenancy) -> Iterator[WaitingJob]:
-    """Yield jobs in queue order; shares are read anew after each job, so placing one counts."""
-    levels: dict[int, dict[str, list[WaitingJob]]] = {}
+    """Yield jobs in queue order; shares are read anew after each job, so placing one counts.
+
+    Who is inside its quota goes before who would borrow, whatever their priorities: it may take
+    the room back at once, and the two would take turns for ever.
+    """
+    lines: dict[tuple[int, str], list[WaitingJob]] = {}
     for job in sorted(waiting, key=lambda j: (j.submitted_ms, j.id)):
-        levels.setdefault(job.spec.priority, {}).setdefault(job.tenant, []).append(job)
-    for priority in sorted(levels, reverse=True):
-        lines = levels[priority]
-        heap = [_entry(jobs, 0, tenancy) for jobs in lines.values()]
-        heapq.heapify(heap)
-        while heap:
-            *_, tenant, index = heap[0]
-            jobs = lines[tenant]
-            yield jobs[index]
-            if index + 1 < len(jobs):
-                heapq.heapreplace(heap, _entry(jobs, index + 1, tenancy))
-            else:
-                heapq.heappop(heap)
+        lines.setdefault((job.spec.priority, job.tenant), []).append(job)
+    heap = [_entry(jobs, 0, tenancy) for jobs in lines.values()]
+    heapq.heapify(heap)
+    while heap:
+        top = heap[0]
+        *_, tenant, index = top
+        jobs = lines[-top[1], tenant]
+        # Since it was put here its tenant may have come to borrow, by a job of another priority.
+        now = _entry(jobs, index, tenancy)
+        if now > top:
+            heapq.heapreplace(heap, now)
+            continue
+        yield jobs[index]
+        if index + 1 < len(jobs):
+            heapq.heapreplace(heap, _entry(jobs, index + 1, tenancy))
+        else:
+            heapq.heappop(heap)
 
 
 def _entry(
     jobs: list[WaitingJob], index: int, tenancy: Tenancy
-) -> tuple[bool, float, int, str, int]:
+) -> tuple[bool, int, float, int, str, int]:
     job = jobs[index]
     borrows = False
     if tenancy.share_of(job.tenant).quota_devices is not None:
         devices = job.spec.resources.devices * job.spec.num_nodes
         borrows = tenancy.standing(job.tenant, devices) is not Standing.WITHIN
-    return (borrows, tenancy.dominant_share(job.tenant), job.submitted_ms, job.tenant, index)
+    share = tenancy.dominant_share(job.tenant)
+    return (borrows, -job.spec.priority, share, job.submitted_ms, job.tenant, index)
 
 
 def _total(pools: Iterable[PoolView]) -> Capacity:
