@@ -129,6 +129,7 @@ def clear(request: dict[str, Any]) -> dict[str, Any]:
     for store in ("registry", "archive", "trial"):
         if (Path(request["place"]) / store / "root").is_dir():
             podman(request, store, "rm", "--all", "--force", "--time", "0")
+            shutil.rmtree(running(Path(request["place"]) / store), ignore_errors=True)
     return {}
 
 
