@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from causeway import law
 from causeway.model.events import Event
@@ -85,10 +86,11 @@ class Witness:
     """Writes under a fence that the writer does not hold."""
     writes: int = 0
     """Writes under a fence that the writer holds."""
+    paid: Counter[Key] = field(default_factory=Counter)
+    """Attempt -> micro-units that were posted for it."""
     _held: dict[str, tuple[str, str, int, Capacity]] = field(default_factory=dict)
     _devices: Counter[str] = field(default_factory=Counter)
     _taken: dict[str, Capacity] = field(default_factory=dict)
-    _paid: Counter[Key] = field(default_factory=Counter)
     _mute: set[str] = field(default_factory=set)
     """Jobs of which the message at hand speaks without holding their fence."""
     _placed_lawfully: set[tuple[object, str]] = field(default_factory=set)
@@ -187,10 +189,10 @@ class Witness:
         if recompute(transaction) != debit:
             raise Violation("journal balances", f"{transaction.id} cannot be computed again")
         attempt = (transaction.subject, int(transaction.evidence["fence"]))
-        already = self._paid[attempt]
+        already = self.paid[attempt]
         if transaction.evidence["already_micros"] != already:
             raise Violation("journal balances", f"{transaction.id} forgets that {already} was paid")
-        self._paid[attempt] += debit
+        self.paid[attempt] += debit
 
     # -- one job --------------------------------------------------------------------------------
 
@@ -220,13 +222,14 @@ class Witness:
             raise Violation("cancel holds", f"{job.id} is {job.state.value} after its cancel")
 
     def _attempts_kept(self, old: Job, job: Job) -> None:
-        """Past attempts never change: an older fence writes nothing."""
-        if job.fence < old.fence or len(job.attempts) < len(old.attempts):
+        """Past attempts never change: an older fence writes nothing. The oldest may be dropped."""
+        kept = [attempt.fence for attempt in job.attempts]
+        if job.fence < old.fence or (old.attempts and kept[-1] < old.attempts[-1].fence):
             raise Violation("fences grow", f"{job.id} went from fence {old.fence} to {job.fence}")
-        if job.fence == old.fence and len(job.attempts) > len(old.attempts):
-            raise Violation("fences grow", f"{job.id} was given fence {job.fence} again")
-        closed = len(old.attempts) - (old.current is not None)
-        if any(job.attempts[n] is not old.attempts[n] for n in range(closed)):
+        if any(later != one + 1 for one, later in pairwise(kept)):
+            raise Violation("fences grow", f"{job.id} has attempts {kept}")
+        past = {a.fence: a for a in old.attempts if a is not old.current}
+        if any(past.get(a.fence, a) is not a for a in job.attempts):
             raise Violation("one writer", f"a past attempt of {job.id} was changed")
 
     def _placed(self, old: Job | None, job: Job) -> None:
