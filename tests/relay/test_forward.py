@@ -67,7 +67,9 @@ class Forwarding:
         rest = asyncio.all_tasks(self._loop)
         for task in rest:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        if rest:
+            # Without tasks, `gather` would look for an event loop of this thread, and find none.
+            self._loop.run_until_complete(asyncio.wait(rest))
         self._loop.close()
 
     def _ready(self, port: int) -> None:
