@@ -34,7 +34,7 @@ DEFECTS = (
         function="now_ms",
         was="self.state.shift_leases(step_ms)",
         becomes="pass",
-        first=9,
+        first=21,
         caught="one holder",
     ),
     Guard(
@@ -52,7 +52,6 @@ DEFECTS = (
         function="_report",
         was="if attempt != before:",
         becomes="if attempt != before and job.id not in tx.jobs:",
-        first=5,
         caught="usage once",
     ),
     Guard(
