@@ -1,7 +1,7 @@
 """Settings of all tests.
 
-Hypothesis looks for new examples on a developer's machine. In CI (`CI` is set) it runs the same ones
-each time: a red build then means that the change broke something, not that luck was bad.
+Hypothesis looks for new examples on a developer's machine. In CI (`CI` is set) it runs the same
+ones each time: a red build then means that the change broke something, not that luck was bad.
 """
 
 from __future__ import annotations
