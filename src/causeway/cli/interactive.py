@@ -233,10 +233,20 @@ class Keyboard:
 
     def size(self) -> tuple[int, int]:
         """Return rows and columns."""
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = _terminal_size()
         return rows, columns
 
     async def resized(self) -> None:
         """Wait for the next change."""
         await self._resized.wait()
         self._resized.clear()
+
+
+def _terminal_size() -> tuple[int, int]:
+    """Return (columns, rows) of the terminal itself. `COLUMNS` and `LINES` may be left over from
+    another one, so they only count where there is no terminal to ask."""
+    try:
+        size = os.get_terminal_size(sys.stdin.fileno())
+    except OSError:
+        size = shutil.get_terminal_size()
+    return size.columns, size.lines
