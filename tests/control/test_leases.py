@@ -122,8 +122,11 @@ def test_a_more_important_job_takes_the_place_of_a_lesser_one(centre: Centre) ->
     island.end(start, "stopped")
     assert centre.job(small).state is JobState.QUEUED
     assert centre.job(small).failures == {"preemption": 1}
+    promised = centre.job(urgent).promised
+    assert promised == centre.job(small).attempts[0].pool, "room was made for it, and is its own"
     centre.after(1_500)
     assert [one.job for one in island.sync().start] == [urgent]
+    assert centre.job(urgent).promised == ""
 
 
 def test_a_drained_island_gives_its_work_back_and_takes_none(centre: Centre) -> None:

@@ -244,7 +244,15 @@ def carried_out(view: Snapshot, decided: Plan, jobs: dict[str, WaitingJob]) -> S
                 room = room.plus(r.spec.resources, r.spec.num_nodes)
         room = taken(room, [s for s in started if s.pool == offer.pool])
         pools.append(replace(offer, free=room))
-    waiting_now = tuple(j for j in view.waiting if j.id not in starts) + back
+    promised = {p.for_job: next(r.pool for r in gone if r.id == p.job) for p in decided.preempts}
+    waiting_now = (
+        tuple(
+            replace(j, promised=promised.get(j.id, j.promised))
+            for j in view.waiting
+            if j.id not in starts
+        )
+        + back
+    )
     staying = tuple(r for r in view.running if r.id not in victims) + started
     return replace(view, pools=tuple(pools), waiting=waiting_now, running=staying)
 

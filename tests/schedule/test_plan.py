@@ -263,6 +263,21 @@ def test_what_is_stopping_already_is_waited_for_and_its_room_is_kept() -> None:
     assert "kept for this job" in reasons_of(decided, "high")[0].message
 
 
+def test_a_job_for_which_work_gave_way_goes_first_whatever_the_shares_became() -> None:
+    """Else the stopped job, now the one with the smaller share, takes its room back in turn."""
+    claimant = replace(
+        waiting("claimant", 3, tenant="y", priority=1), promised="urn:cpi:test:pool:a"
+    )
+    view = snapshot(
+        pool("a", cores=4),
+        jobs=(waiting("other", 4, tenant="x", priority=1), waiting("gave_way", 1, tenant="x")),
+        running=(running("more", "b", 2, tenant="y"),),
+    )
+    assert placed(replace(view, waiting=(*view.waiting, claimant)))[0] == "claimant"
+    without = replace(claimant, promised="")
+    assert placed(replace(view, waiting=(*view.waiting, without)))[0] == "other"
+
+
 def test_a_tenant_inside_its_quota_takes_back_what_others_borrow_and_no_more() -> None:
     shares = quota("owner", 2, 0) | quota("guest", 2, None)
     view = snapshot(

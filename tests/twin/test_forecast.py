@@ -76,6 +76,16 @@ def test_a_full_pool_starts_it_when_the_running_job_ends() -> None:
     assert "estimate" in found.headline
 
 
+def test_a_job_of_higher_priority_starts_now_and_what_gave_way_after_it() -> None:
+    full = picture(free_milli=0, running_end_ms=NOW_MS + 600_000)
+    urgent = replace(full.waiting[0], spec=replace(spec("next"), priority=5))
+    asked = replace(full.waiting[0], id="urn:cpi:t:job:later", submitted_ms=NOW_MS + 1)
+    both = replace(full, waiting=(urgent, asked))
+    assert forecast(both, urgent.id, seed=1).start_ms_p50 == NOW_MS
+    # Behind the urgent job, and behind the one that gave way, which is older.
+    assert forecast(both, asked.id, seed=1).start_ms_p50 > NOW_MS + 900_000
+
+
 def test_the_same_seed_gives_the_same_forecast() -> None:
     full = picture(free_milli=0, running_end_ms=NOW_MS + 600_000)
     job = "urn:cpi:t:job:next"

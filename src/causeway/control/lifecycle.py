@@ -69,6 +69,7 @@ def place(tx: Tx, job: Job, decision: Place, pool: PoolView) -> Job:
         fence=fence,
         attempts=(*job.attempts[-(ATTEMPTS_KEPT - 1) :], attempt),
         reasons=decision.reasons,
+        promised="",
     )
     return tx.put_job(
         placed,

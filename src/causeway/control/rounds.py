@@ -143,3 +143,11 @@ def _preempt(tx: Tx, victim: Preempt) -> None:
     if job.state in (JobState.PLACED, JobState.STARTING, JobState.RUNNING):
         why = "; ".join(reason.message for reason in victim.reasons[:1])
         lifecycle.request_stop(tx, job, StopIntent.PREEMPT, why)
+        _promise(tx, victim.for_job, job.current.pool)
+
+
+def _promise(tx: Tx, job_id: str, pool: str) -> None:
+    """Remember for whom room was made: only later rounds can give it, once the victims are gone."""
+    job = tx.job(job_id)
+    if job is not None and job.state is JobState.QUEUED and job.promised != pool:
+        tx.put_job(replace(job, promised=pool))

@@ -86,6 +86,8 @@ class WaitingJob:
     checkpoint_bytes: int = 0
     """What must be moved before it can go on."""
     tenant_budget_left_micros: int | None = None
+    promised: str = ""
+    """Pool where other work was made to give way for it; empty: none was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -375,6 +375,8 @@ class Job:
     """Output path -> artefact, once it has succeeded."""
     reasons: tuple[Reason, ...] = ()
     """Why it is where it is, most severe first."""
+    promised: str = ""
+    """Pool where other work was made to give way for it; empty once it is placed."""
     group: str = ""
     """Parent, when it is part of an array or DAG."""
     submitted_by: str = ""

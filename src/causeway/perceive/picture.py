@@ -79,6 +79,7 @@ def waiting_job(job: Job, tenant: Tenant | None) -> WaitingJob:
         tenant_budget_left_micros=(
             None if tenant is None or budget is None else budget - tenant.spent_micros
         ),
+        promised=job.promised,
     )
 
 

@@ -1,10 +1,11 @@
 """Who goes first: priority, then fair share, then age.
 
-Order of the queue, from first to last difference: higher priority; jobs inside their tenant's
-quota before jobs that must borrow; the tenant with the smaller weighted dominant share (the
-largest part of any one kind of resource that it uses, over its weight: Ghodsi et al., DRF, NSDI
-2011); the job that was *submitted* first, so a job that was lost and queued again keeps its
-place. A job in back-off keeps its place too: the round skips it and moves nothing.
+Order of the queue, from first to last difference: jobs for which other work was made to give way;
+jobs inside their tenant's quota before jobs that must borrow; higher priority; the tenant with the
+smaller weighted dominant share (the largest part of any one kind of resource that it uses, over its
+weight: Ghodsi et al., DRF, NSDI 2011); the job that was *submitted* first, so a job that was lost
+and queued again keeps its place. A job in back-off keeps its place too: the round skips it and
+moves nothing.
 
 A quota counts billable devices, stopping attempts included, because those still hold them.
 Without a quota a tenant is neither guaranteed anything nor limited, and never counts as a
@@ -121,17 +122,19 @@ def in_order(waiting: Iterable[WaitingJob], tenancy: Tenancy) -> Iterator[Waitin
     """Yield jobs in queue order; shares are read anew after each job, so placing one counts.
 
     Who is inside its quota goes before who would borrow, whatever their priorities: it may take
-    the room back at once, and the two would take turns for ever.
+    the room back at once, and the two would take turns for ever. For the same reason a job that
+    was promised room goes before all others: what was stopped for it changed shares and standings,
+    and another one's turn now would stop more work for the same need.
     """
     lines: dict[tuple[int, str], list[WaitingJob]] = {}
-    for job in sorted(waiting, key=lambda j: (j.submitted_ms, j.id)):
+    for job in sorted(waiting, key=lambda j: (not j.promised, j.submitted_ms, j.id)):
         lines.setdefault((job.spec.priority, job.tenant), []).append(job)
     heap = [_entry(jobs, 0, tenancy) for jobs in lines.values()]
     heapq.heapify(heap)
     while heap:
         top = heap[0]
         *_, tenant, index = top
-        jobs = lines[-top[1], tenant]
+        jobs = lines[-top[2], tenant]
         # Since it was put here its tenant may have come to borrow, by a job of another priority.
         now = _entry(jobs, index, tenancy)
         if now > top:
@@ -146,14 +149,15 @@ def in_order(waiting: Iterable[WaitingJob], tenancy: Tenancy) -> Iterator[Waitin
 
 def _entry(
     jobs: list[WaitingJob], index: int, tenancy: Tenancy
-) -> tuple[bool, int, float, int, str, int]:
+) -> tuple[bool, bool, int, float, int, str, int]:
     job = jobs[index]
     borrows = False
     if tenancy.share_of(job.tenant).quota_devices is not None:
         devices = job.spec.resources.devices * job.spec.num_nodes
         borrows = tenancy.standing(job.tenant, devices) is not Standing.WITHIN
     share = tenancy.dominant_share(job.tenant)
-    return (borrows, -job.spec.priority, share, job.submitted_ms, job.tenant, index)
+    priority = -job.spec.priority
+    return (not job.promised, borrows, priority, share, job.submitted_ms, job.tenant, index)
 
 
 def _total(pools: Iterable[PoolView]) -> Capacity:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from causeway import schedule
 from causeway.discover import compile_filter
 from causeway.model.errors import NotFound
-from causeway.model.fleet import Place, PoolView, RunningJob, Snapshot, WaitingJob
+from causeway.model.fleet import Place, PoolView, Preempt, RunningJob, Snapshot, WaitingJob
 
 RUN_ASSUMED_S = 3_600.0
 """Run time of a job that does not say one; the same as the scheduler assumes."""
@@ -119,22 +119,34 @@ class _Forward:
         """Return (start, end) of the job in question; 0 where it did not come to it."""
         until_ms = self.snapshot.now_ms + HORIZON_MS
         for _ in range(STEPS_MAX):
-            self._decide()
+            room_was_made = self._decide()
             if self.started_ms:
                 return self.started_ms, self.ends[self.job]
-            if not self._advance(until_ms):
+            if not room_was_made and not self._advance(until_ms):
                 break
         return 0, 0
 
-    def _decide(self) -> None:
+    def _decide(self) -> bool:
+        """Carry one round out; say whether work gave way, so that the next round is due now."""
         plan = schedule.plan(self.snapshot, matches=matches)
         pools = {pool.pool: pool for pool in self.snapshot.pools}
         for place in plan.places:
             self._place(place, pools)
-        stopped = {victim.job for victim in plan.preempts}
-        if stopped:
-            self._give_back(stopped, pools)
+        self._preempt(plan.preempts, pools)
         self.snapshot = replace(self.snapshot, pools=tuple(pools.values()))
+        return bool(plan.preempts)
+
+    def _preempt(self, victims: Sequence[Preempt], pools: dict[str, PoolView]) -> None:
+        """Put the work that gives way into the queue again, and keep its room promised."""
+        stopped = {victim.job: victim.for_job for victim in victims}
+        held = [running for running in self.snapshot.running if running.id in stopped]
+        self._give_back(set(stopped), pools)
+        promised = {stopped[running.id]: running.pool for running in held}
+        waiting = [
+            replace(w, promised=promised.get(w.id, w.promised)) for w in self.snapshot.waiting
+        ]
+        waiting += [_queued_again(running, self.snapshot.now_ms) for running in held]
+        self.snapshot = replace(self.snapshot, waiting=tuple(waiting))
 
     def _place(self, place: Place, pools: dict[str, PoolView]) -> None:
         now_ms = self.snapshot.now_ms
@@ -162,7 +174,7 @@ class _Forward:
             self.started_ms = now_ms
 
     def _give_back(self, jobs: set[str], pools: dict[str, PoolView]) -> None:
-        """End running jobs: their room is free again; preempted ones wait once more."""
+        """End running jobs: their room is free again."""
         for running in self.snapshot.running:
             if running.id in jobs and running.pool in pools:
                 pool = pools[running.pool]
@@ -201,6 +213,17 @@ class _Forward:
         if running.stopping:
             left_ms = 5_000.0
         return now_ms + round(left_ms * self.chance.lognormvariate(0.0, SPREAD))
+
+
+def _queued_again(running: RunningJob, now_ms: int) -> WaitingJob:
+    """Return preempted work as it waits; its age in the queue is not known, so its start counts."""
+    return WaitingJob(
+        id=running.id,
+        tenant=running.tenant,
+        spec=running.spec,
+        queued_ms=now_ms,
+        submitted_ms=running.started_ms or now_ms,
+    )
 
 
 def matches(expression: str, pool: PoolView) -> bool:
