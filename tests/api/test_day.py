@@ -47,6 +47,19 @@ def test_a_job_is_submitted_run_and_billed(house: House) -> None:
     assert house.get("/v1/jobs")["jobs"][0]["id"] == job
 
 
+def test_a_bad_end_shows_its_class_and_what_is_left_of_its_retries(house: House) -> None:
+    island, start, job = _run(house)
+    island.say(start, "failed", final=True, failure="node", exit_code=-9, message="gone")
+    left = {"failure": "node", "ends": 1, "allowed": 5, "left": 4}
+    view = house.get(f"/v1/jobs/{job}")
+    assert view["attempts"][0]["budget"] == left
+    assert left in view["retries"]["budgets"]
+    assert (view["retries"]["stalled"], view["retries"]["stalled_max"]) == (1, 3)
+    why = house.get(f"/v1/jobs/{job}/explain")
+    assert why["retries"] == view["retries"]
+    assert (why["ends"][0]["failure"], why["ends"][0]["budget"]) == ("node", left)
+
+
 def test_jobs_are_listed_in_pages(house: House) -> None:
     made = [house.submit(f"j{i}") for i in range(5)]
     seen: list[str] = []

@@ -29,12 +29,20 @@ JOB = {
         {"severity": "wait", "message": "No room.", "try_this": "causeway offers", "token": "x"}
     ],
     "attempts": [
-        {"fence": 1, "island": "urn:cpi:demo:island:bora", "state": "lost", "last_step": 20},
+        {"fence": 1, "island": "urn:cpi:demo:island:bora", "state": "lost", "last_step": 20,
+         "failure": "island", "stalled": 0,
+         "budget": {"failure": "island", "ends": 1, "allowed": 20, "left": 19}},
         {"fence": 2, "island": "urn:cpi:demo:island:alba", "state": "running", "last_step": 40},
     ],
     "checkpoint": {"step": 30, "bytes": 2048, "island": "urn:cpi:demo:island:alba"},
     "outputs": {"out/model": "sha256:aa"},
-}
+    "failures": {"island": 1},
+    "retries": {
+        "budgets": [{"failure": "user", "ends": 0, "allowed": 0, "left": 0},
+                    {"failure": "island", "ends": 1, "allowed": 20, "left": 19}],
+        "stalled": 0, "stalled_max": 3,
+    },
+}  # fmt: skip
 EXPLAIN = {
     "headline": "Placed on alba",
     "outlook": "fits_now",
@@ -48,6 +56,10 @@ EXPLAIN = {
     "changes": [
         {"sentence": "Ask for 2 cores", "offers_now": 1, "offers_later": 2, "islands": "bora"}
     ],
+    "ends": [{"fence": 1, "island": "urn:cpi:demo:island:bora", "state": "failed",
+              "failure": "node", "message": "it fell off", "stalled": 1,
+              "budget": {"failure": "node", "ends": 1, "allowed": 5, "left": 4}}],
+    "retries": {"budgets": [], "stalled": 1, "stalled_max": 3},
 }  # fmt: skip
 ISLAND = {
     "id": "urn:cpi:demo:island:alba",
@@ -139,8 +151,29 @@ def job_file(tmp_path: Path) -> Path:
 READS = [
     ("ps", ["01abc", "train", "1.23 USD", "▶ running"]),
     ("queue", ["01abc"]),
-    ("status train", ["Running on alba", "step 30", "2.0 KiB", "1.00 Wh", "try  causeway offers"]),
-    ("explain train", ["Placed on alba", "✔", "0.05/h USD", "cordoned", "Ask for 2 cores: 1 now"]),
+    (
+        "status train",
+        [
+            "Running on alba",
+            "step 30",
+            "2.0 KiB",
+            "1.00 Wh",
+            "try  causeway offers",
+            "island (1 of 20 retries used)",
+            "progress: 0 of 3",
+        ],
+    ),
+    (
+        "explain train",
+        [
+            "Placed on alba",
+            "✔",
+            "0.05/h USD",
+            "cordoned",
+            "Ask for 2 cores: 1 now",
+            "attempt 1 on bora: node (1 of 5 retries used): it fell off",
+        ],
+    ),
     ("forecast train", ["start_s_p50", "1 min", "5 min"]),
     ("cost train", ["5.0 device·s", "0.00042 USD", "payable:alba", "balances"]),
     ("progress train", ['"loss": 2.5']),

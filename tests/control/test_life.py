@@ -373,6 +373,8 @@ def test_the_retry_budget_of_a_class_is_spent_and_then_over(centre: Centre) -> N
         _fail(centre, island, FailureClass.USER, message=f"error of kind {'abc'[attempt]}")
     job = centre.job(job_id)
     assert (job.state, job.fence, job.failures) == (JobState.FAILED, 3, {"user": 3})
+    shown = [(a.failure, a.stalled, a.budget and a.budget.left) for a in job.attempts]
+    assert shown == [(FailureClass.USER, n, left) for n, left in ((1, 1), (2, 0), (3, 0))]
 
 
 def test_back_off_keeps_a_job_from_being_placed_too_early(centre: Centre) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from causeway.model.jobs import (
     Attempt,
     AttemptState,
+    Budget,
     Checkpoint,
     FailureClass,
     Job,
@@ -22,7 +23,7 @@ from causeway.model.jobs import (
 )
 from causeway.model.money import Price, Purchase
 from causeway.model.reasons import Severity, Token
-from causeway.recover import after_end
+from causeway.recover import after_end, budget, stalls, standing
 from causeway.recover.decide import (
     BACKOFF_S_MAX,
     SERVICE_STEADY_MS,
@@ -242,3 +243,51 @@ def test_a_service_that_loses_islands_is_placed_again_at_once_however_often() ->
 def test_a_services_own_bound_may_be_higher() -> None:
     job = service(*[5] * SHORT_RUNS_MAX, no_progress_max=SHORT_RUNS_MAX + 1)
     assert after_end(job, F.USER, NOW_MS).requeue
+
+
+# -- what is shown of retries ---------------------------------------------------------------
+
+
+def test_each_class_has_its_own_row() -> None:
+    shown = standing(job(F.NODE, F.ISLAND, F.NODE, node=2))
+    assert shown is not None
+    rows = {row.failure: (row.ends, row.allowed, row.left) for row in shown.budgets}
+    assert set(rows) == set(FailureClass)
+    assert rows[F.NODE] == (2, 2, 0)
+    assert rows[F.ISLAND] == (1, 20, 19)
+    assert rows[F.USER] == (0, 0, 0)
+    assert (shown.stalled, shown.stalled_max) == (2, 3)
+
+
+def test_a_checkpoint_clears_the_row_but_not_the_budget() -> None:
+    ended = job(F.NODE, F.NODE, checkpoint_fence=2)
+    assert stalls(ended) == (0, 3)
+    assert budget(ended, F.NODE).left == 3
+
+
+def test_a_service_has_no_number_but_a_row_of_short_runs() -> None:
+    ended = job(F.USER, F.USER)
+    service = replace(ended, spec=replace(ended.spec, kind=JobKind.SERVICE))
+    assert budget(service, F.USER) == Budget(failure=F.USER, ends=2, allowed=-1, left=-1)
+    assert budget(service, F.REFUSED).allowed == 20
+    assert stalls(service) == (2, 8)
+
+
+def test_a_group_has_none() -> None:
+    ended = job()
+    assert standing(replace(ended, spec=replace(ended.spec, kind=JobKind.GROUP))) is None
+
+
+@given(st.lists(st.sampled_from(sorted(FailureClass)), min_size=1, max_size=8), st.data())
+def test_it_is_given_up_exactly_when_what_is_shown_says_so(
+    ends: list[FailureClass], data: st.DataObject
+) -> None:
+    allowed = data.draw(st.integers(0, 4))
+    # No two ends say the same, so that only the two counts shown can stop it.
+    words = ("alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta")
+    tried = [attempt(i + 1, end, message=words[i]) for i, end in enumerate(ends)]
+    one = job(*tried, **{ends[-1].value: allowed})
+    shown, (stalled, most) = budget(one, ends[-1]), stalls(one)
+    over = shown.ends > shown.allowed
+    stuck = ends[-1] in (F.USER, F.LIMIT, F.ENGINE, F.NODE) and stalled >= most
+    assert after_end(one, ends[-1], NOW_MS).requeue is not (over or stuck)

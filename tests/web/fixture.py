@@ -18,6 +18,7 @@ from causeway.model.islands import Health, Inventory, Island, IslandState, Profi
 from causeway.model.jobs import (
     Attempt,
     AttemptState,
+    Budget,
     Checkpoint,
     CheckpointPolicy,
     FailureClass,
@@ -252,6 +253,7 @@ def train_job() -> Job:
         first_step_ms=start + 6_000,
         last_step=210,
         failure=FailureClass.ISLAND,
+        budget=Budget(failure=FailureClass.ISLAND, ends=1, allowed=20, left=19),
         message="The island was not heard from.",
         usage=_OLD,
         billed_micros=910,

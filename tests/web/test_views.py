@@ -21,7 +21,7 @@ from causeway.model.jobs import AttemptState, JobKind, JobSpec, JobState
 from causeway.model.money import Entry, Transaction
 from causeway.web.views.bill import bill_view
 from causeway.web.views.islands import PAGE_ISLANDS, islands_view
-from causeway.web.views.job import timeline, traces
+from causeway.web.views.job import JobFacts, job_view, timeline, traces
 from causeway.web.views.jobs import GROUPS, PAGE_JOBS, jobs_view, states_of
 from causeway.web.views.lines import accrued, event_line, job_line, rate
 from causeway.web.views.now import SPOTS_MAX, NowFacts, now_view
@@ -78,6 +78,35 @@ def test_cost_so_far_is_usage_at_the_pinned_price_while_open_and_the_ledger_afte
     line = job_line(world.train_job(), world.NOW_MS)
     assert line.cost_is_estimate
     assert line.cost[0].micros == 910 + round(expected)
+
+
+def world_facts(world: ModuleType) -> JobFacts:
+    return JobFacts(
+        job=world.train_job(),
+        headline="",
+        candidates=(),
+        progress=(),
+        streams=(),
+        log=None,
+        events=(),
+        children=(),
+    )
+
+
+def test_an_end_shows_its_class_and_what_is_left_of_its_retries(world: ModuleType) -> None:
+    view = job_view(world_facts(world), now_ms=world.NOW_MS)
+    lost, going = view.attempts
+    assert (lost.failure, lost.retries) == ("island", "1 of 20 retries used, 19 left")
+    assert going.retries == ""
+    assert view.retries is not None
+    assert view.retries.rows == (("island", "1 of 20 retries used, 19 left"),)
+    assert view.retries.stalled.startswith("0 failed attempts in a row")
+
+
+def test_a_job_that_never_failed_has_no_retries_to_show(world: ModuleType) -> None:
+    facts = world_facts(world)
+    view = job_view(replace(facts, job=replace(facts.job, failures={})), now_ms=world.NOW_MS)
+    assert view.retries is None
 
 
 def test_the_timeline_shows_every_phase_and_the_wait_between_attempts(world: ModuleType) -> None:

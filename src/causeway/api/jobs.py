@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from causeway import price, schedule
+from causeway import price, recover, schedule
 from causeway.api import placement, submitting
 from causeway.api.door import Door, counts_of
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, json_response, plain, whole, word
-from causeway.api.views import JobView, job_view
+from causeway.api.views import JobView, bad_ends, job_view
 from causeway.control import rounds, submit
 from causeway.control.state import State
 from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
 from causeway.model.fleet import Snapshot
-from causeway.model.jobs import TERMINAL, JobState
+from causeway.model.jobs import TERMINAL, Job, JobState
 from causeway.model.parties import AccessRole
 from causeway.spec import parse_bytes
 
@@ -140,10 +140,15 @@ async def explain(door: Door, request: Request) -> Response:
             "changes": [],
             "reasons": plain(last.reasons if last else job.reasons),
         }
-        return json_response(body)
+        return json_response(body | _tried(job))
     picture = await door.service.read(lambda state: picture_of(door, state))
     made = await asyncio.to_thread(schedule.explain, picture, job.id, matches=door.plane.matches)
-    return json_response(made)
+    return json_response(plain(made) | _tried(job))
+
+
+def _tried(job: Job) -> dict[str, object]:
+    """Return what an explanation says of earlier ends, and of the retries that are left."""
+    return {"ends": plain(bad_ends(job)), "retries": plain(recover.standing(job))}
 
 
 def picture_of(door: Door, state: State) -> Snapshot:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from causeway import price
-from causeway.model.jobs import Attempt, Checkpoint, Job, JobState
+from causeway import price, recover
+from causeway.model.jobs import (
+    Attempt,
+    AttemptState,
+    Budget,
+    Checkpoint,
+    FailureClass,
+    Job,
+    JobState,
+)
 from causeway.model.reasons import Reason
 
 _HEADLINES: dict[JobState, str] = {
@@ -47,6 +55,40 @@ def headline(job: Job) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How one attempt ended badly, and what that left of the retries."""
+
+    fence: int
+    island: str
+    state: AttemptState
+    failure: FailureClass
+    exit_code: int | None
+    message: str
+    budget: Budget | None
+    """Of its class, as this end left it; None where the end was not counted (a cancelled job)."""
+    stalled: int
+    """Ends in a row without progress, this one included."""
+
+
+def bad_ends(job: Job) -> tuple[End, ...]:
+    """Return the attempts that ended badly, oldest first."""
+    return tuple(
+        End(
+            fence=attempt.fence,
+            island=attempt.island,
+            state=attempt.state,
+            failure=attempt.failure,
+            exit_code=attempt.exit_code,
+            message=attempt.message,
+            budget=attempt.budget,
+            stalled=attempt.stalled,
+        )
+        for attempt in job.attempts
+        if attempt.failure is not None and attempt.ended_ms
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job as the API returns it. Consumers should ignore fields that they do not know."""
 
@@ -70,6 +112,8 @@ class JobView:
     outputs: Mapping[str, str]
     group: str
     failures: Mapping[str, int]
+    retries: recover.Standing | None
+    """What each class of failure has used of its retries; not in lists, and not of groups."""
     device_ms: int
     energy_facility_mj: int
     energy_quality: str
@@ -103,6 +147,7 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         outputs=job.outputs,
         group=job.group,
         failures=job.failures,
+        retries=recover.standing(job) if attempts else None,
         device_ms=sum(usage.device_ms for usage in usages),
         energy_facility_mj=sum(usage.energy_facility_mj for usage in usages),
         energy_quality=max((u.energy_quality.value for u in usages if u.ticks), default=""),

@@ -33,6 +33,7 @@ SIGNS = {
 }
 """Sign and colour of each state. Only failed is red."""
 CANDIDATES_SHOWN = 12
+ENDS_SHOWN = 5
 _DURATION = re.compile(r"_s(?:_p[0-9]+)?\Z")
 
 
@@ -86,10 +87,12 @@ def job(found: Answer) -> Iterator[str]:
     if attempts:
         yield ""
         yield from table(
-            ["ATTEMPT", "ISLAND", "STATE", "STEPS", "COST", "MESSAGE"],
+            ["ATTEMPT", "ISLAND", "STATE", "STEPS", "COST", "FAILURE", "MESSAGE"],
             [_attempt(a) for a in attempts],
             right=[0, 4],
         )
+    if found.get("failures"):
+        yield from retries(found.get("retries"))
 
 
 def _attempt(found: Answer) -> list[str]:
@@ -102,8 +105,36 @@ def _attempt(found: Answer) -> list[str]:
         str(found.get("state", "-")),
         f"{begun}to {last}" if isinstance(last, int) and last >= 0 else "-",
         money(found.get("billed_micros"), price.get("currency")),
+        _failure(found) or "-",
         str(found.get("message", "")),
     ]
+
+
+def _failure(found: Answer) -> str:
+    """The class of a bad end, and how much of its retry budget that end left."""
+    word, budget = str(found.get("failure") or ""), found.get("budget")
+    return f"{word} ({_left(budget)})" if word and isinstance(budget, Mapping) else word
+
+
+def _left(budget: Answer) -> str:
+    allowed = budget.get("allowed", 0)
+    if not isinstance(allowed, int) or allowed < 0:
+        return "started again whatever ends it"
+    if not allowed:
+        return "no retry allowed"
+    return f"{min(int(budget.get('ends', 0)), allowed)} of {allowed} retries used"
+
+
+def retries(found: object) -> Iterator[str]:
+    """What is left of each class's retries, and how near the job is to being given up."""
+    if not isinstance(found, Mapping):
+        return
+    yield ""
+    for budget in found.get("budgets") or ():
+        if budget.get("ends"):
+            yield f"retries    {budget.get('failure', '-')}: {_left(budget)}"
+    row = f"{found.get('stalled', '-')} of {found.get('stalled_max', '-')}"
+    yield f"           ends in a row without progress: {row}, then it is given up"
 
 
 def reasons(found: Sequence[Answer]) -> Iterator[str]:
@@ -159,6 +190,13 @@ def explanation(found: Answer) -> Iterator[str]:
             now, later = change.get("offers_now", 0), change.get("offers_later", 0)
             where = f" ({clean(str(change['islands']))})" if change.get("islands") else ""
             yield f"  {clean(str(change.get('sentence', '')))}: {now} now, {later} later{where}"
+    if found.get("ends"):
+        yield ""
+        yield "How it ended before:"
+        for end in found["ends"][-ENDS_SHOWN:]:
+            told = clean(f"{_failure(end)}: {end.get('message') or end.get('state', '-')}")
+            yield f"  attempt {end.get('fence', '-')} on {local_id(end.get('island'))}: {told}"
+        yield from retries(found.get("retries"))
 
 
 def plan(found: Answer) -> Iterator[str]:

@@ -27,7 +27,7 @@ from causeway.model.jobs import (
     moved,
 )
 from causeway.model.reasons import Reason, Severity, Token
-from causeway.recover import after_end
+from causeway.recover import after_end, budget, stalls
 
 ATTEMPTS_KEPT = 500
 """Attempts that a job carries with it. Retry budgets end a batch job long before; a service that is
@@ -189,6 +189,7 @@ def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact
         no_progress=0 if progressed else job.no_progress + 1,
         stop_intent=None,
     )
+    counted = with_attempt(counted, _charged(counted, failure))
     verdict = after_end(counted, failure, tx.now_ms)
     if verdict.requeue:
         return tx.put_job(
@@ -205,6 +206,12 @@ def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact
             resume_step=job.checkpoint.step if job.checkpoint else -1,
         )
     return give_up(tx, counted, verdict.reasons)
+
+
+def _charged(job: Job, failure: FailureClass) -> Attempt:
+    """Return the job's newest attempt with what its end left of the retry budget."""
+    stalled, _ = stalls(job)
+    return replace(job.attempts[-1], budget=budget(job, failure), stalled=stalled)
 
 
 def stopped(tx: Tx, job: Job, attempt: Attempt) -> Job:

@@ -301,6 +301,20 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much of one class's retry budget bad ends have used."""
+
+    failure: FailureClass
+    ends: int
+    """Attempts that ended with this class so far."""
+    allowed: int
+    """Retries that the job's policy grants the class; -1: no number (a service is started again
+    whatever ended it)."""
+    left: int
+    """Retries that are left; -1: no number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try of a job on one island, under one lease."""
 
@@ -330,6 +344,11 @@ class Attempt:
     last_step: int = -1
     exit_code: int | None = None
     failure: FailureClass | None = None
+    budget: Budget | None = None
+    """The retry budget of its class, as its bad end left it."""
+    stalled: int = 0
+    """Ends in a row without progress, its own included; at the policy's most the job is given
+    up."""
     message: str = ""
     isolation: str = ""
     """Level in force at the island."""

@@ -1,6 +1,7 @@
 """The recover room: symptoms to cause to action, and the arithmetic of not losing work.
 
     decide         an attempt ended badly: try again (when?) or give up, with the reasons
+    budgets        what each class of failure has used of its retries, and the row without progress
     faults         the fault library: signals -> cause -> action; classes of exit codes
     availability   white-paper availability, Young, Daly, expected ETTR, best checkpoint interval
     measured       MTBF, MTTR and goodput of one job, from its own attempts
@@ -17,6 +18,7 @@ from causeway.recover.availability import (
     expected_ettr_share,
     young_interval_s,
 )
+from causeway.recover.budgets import Standing, budget, stalls, standing
 from causeway.recover.decide import Verdict, after_end
 from causeway.recover.faults import FAULTS_FILE, Fault, classify, diagnose, parse
 from causeway.recover.measured import Measured, measured
@@ -25,15 +27,19 @@ __all__ = [
     "FAULTS_FILE",
     "Fault",
     "Measured",
+    "Standing",
     "Verdict",
     "after_end",
     "availability_share",
     "best_interval_s",
+    "budget",
     "classify",
     "daly_interval_s",
     "diagnose",
     "expected_ettr_share",
     "measured",
     "parse",
+    "stalls",
+    "standing",
     "young_interval_s",
 ]

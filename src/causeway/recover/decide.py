@@ -86,7 +86,7 @@ def after_end(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
 
 def _after_service(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
     short = short_runs(job)
-    most = max(SHORT_RUNS_MAX, job.spec.retry.no_progress_max)
+    most = short_runs_max(job)
     if short >= most:
         return _give_up(_short_runs(job, short))
     wait_s = 0.0
@@ -106,6 +106,11 @@ def _after_service(job: Job, failure: FailureClass, now_ms: int) -> Verdict:
         },
     )
     return Verdict(requeue=True, not_before_ms=now_ms + round(wait_s * 1000), reasons=(reason,))
+
+
+def short_runs_max(job: Job) -> int:
+    """Return after how many short runs in a row a service is given up."""
+    return max(SHORT_RUNS_MAX, job.spec.retry.no_progress_max)
 
 
 def short_runs(job: Job) -> int:

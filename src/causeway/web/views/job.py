@@ -11,8 +11,17 @@ from causeway.draw.looks import Look, attempt_look
 from causeway.model.events import Event
 from causeway.model.fleet import Candidate
 from causeway.model.islands import Island
-from causeway.model.jobs import TERMINAL, Attempt, AttemptState, Checkpoint, Job
+from causeway.model.jobs import (
+    TERMINAL,
+    Attempt,
+    AttemptState,
+    Budget,
+    Checkpoint,
+    Job,
+    JobKind,
+)
 from causeway.ports.store import ProgressRow
+from causeway.recover import Standing, standing
 from causeway.web.views.lines import (
     QUALITY_WORDS,
     Amount,
@@ -52,6 +61,8 @@ class AttemptLine:
     last_step: int
     exit_code: int | None
     failure: str
+    retries: str
+    """What its end left of the retries of its class; empty where none was counted."""
     message: str
     cost: Amount
     cost_is_estimate: bool
@@ -61,6 +72,17 @@ class AttemptLine:
     pue: float
     carbon_mg: int
     why: tuple[ReasonLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriesView:
+    """What is left of the job's retries."""
+
+    rows: tuple[tuple[str, str], ...]
+    """(class of failure, what is left) of those that have struck."""
+    stalled: str
+    """How near it is to being given up for want of progress."""
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +136,8 @@ class JobView:
     metrics: tuple[tuple[str, str], ...]
     """(name, address) of the other values that can be shown."""
     checkpoint: Checkpoint | None
+    retries: RetriesView | None
+    """None before anything failed."""
     outputs: Mapping[str, str]
     children: tuple[JobLine, ...]
     candidates: tuple[CandidateLine, ...]
@@ -170,6 +194,7 @@ def job_view(facts: JobFacts, *, now_ms: int) -> JobView:
         traces=traces(job, facts.progress, metric) if metric else (),
         metrics=tuple((name, f"{line.href}?metric={name}") for name in others),
         checkpoint=job.checkpoint,
+        retries=_retries(job),
         outputs=job.outputs,
         children=tuple(job_line(c, now_ms) for c in facts.children),
         candidates=tuple(candidate_line(c) for c in facts.candidates),
@@ -212,6 +237,7 @@ def _attempt(attempt: Attempt) -> AttemptLine:
         last_step=attempt.last_step,
         exit_code=attempt.exit_code,
         failure=attempt.failure.value if attempt.failure else "",
+        retries=left(attempt.budget) if attempt.budget else "",
         message=attempt.message,
         cost=accrued(attempt),
         cost_is_estimate=not attempt.ended_ms,
@@ -222,6 +248,32 @@ def _attempt(attempt: Attempt) -> AttemptLine:
         carbon_mg=usage.carbon_mg,
         why=tuple(reason_line(r) for r in attempt.reasons),
     )
+
+
+def _retries(job: Job) -> RetriesView | None:
+    found = standing(job) if job.failures else None
+    if found is None:
+        return None
+    what = (
+        "runs in a row under a minute"
+        if job.spec.kind is JobKind.SERVICE
+        else ("failed attempts in a row without a new checkpoint")
+    )
+    return RetriesView(
+        rows=tuple((b.failure.value, left(b)) for b in found.budgets if b.ends),
+        stalled=f"{found.stalled} {what}; at {found.stalled_max} it is given up",
+        standing=found,
+    )
+
+
+def left(budget: Budget) -> str:
+    """Say what a class has used of its retries."""
+    if budget.allowed < 0:
+        return "started again whatever ends it"
+    if not budget.allowed:
+        return "no retry allowed"
+    used = budget.allowed - budget.left
+    return f"{used} of {budget.allowed} retries used, {budget.left} left"
 
 
 def timeline(job: Job) -> tuple[Row, ...]:
