@@ -211,7 +211,9 @@ def read_profile(path: Path) -> Profile:
         raise InvalidInput(str(error), where=str(path)) from None
 
 
-def join(url: str, *, token: str | None, root: Path, profile: Path) -> int:
+def join(
+    url: str, *, token: str | None, root: Path, profile: Path, visible: Sequence[Path] = ()
+) -> int:
     """Run an island's agent until it is told to stop; return the exit code."""
     from causeway.adapters.local import LocalEngine
     from causeway.adapters.world import SystemChance, SystemClock
@@ -222,7 +224,7 @@ def join(url: str, *, token: str | None, root: Path, profile: Path) -> int:
     declared = read_profile(profile)
     root.mkdir(parents=True, exist_ok=True)
     limits = _capacity_of(profile)
-    engine = LocalEngine(root, clock=clock, capacity=limits, warm=_warm())
+    engine = LocalEngine(root, clock=clock, capacity=limits, warm=_warm(), visible=visible)
     urls = [one.rstrip("/") for one in url.split(",")]
     asyncio.run(
         run_agent(

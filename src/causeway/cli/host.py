@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from causeway.cli import exits, talk
 from causeway.cli.figures import size
-from causeway.model.errors import NotFound
+from causeway.model.errors import InvalidInput, NotFound
 from causeway.sdk.settings import state_path
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -106,7 +106,13 @@ def up(
 
 
 def join(
-    url: str, /, *, profile: Path, token: str | None = None, root: Path = Path("island")
+    url: str,
+    /,
+    *,
+    profile: Path,
+    token: str | None = None,
+    root: Path = Path("island"),
+    visible: list[Path] | None = None,
 ) -> int:
     """Let this machine join as an island; outbound connections only.
 
@@ -121,12 +127,21 @@ def join(
         `causeway tokens create --join`.
     root
         Folder for the island's key, journal and attempts.
+    visible
+        Folder that sandboxed jobs may read besides the system's own (datasets, software), as often
+        as needed.
     """
     from causeway import wiring
 
     given = token or os.environ.get("CAUSEWAY_JOIN_TOKEN")
+    shown = visible or []
+    for path in shown:
+        if not path.is_dir():
+            raise InvalidInput(
+                f"{path} is not a folder", where="--visible", hint="name a folder that exists here"
+            )
     talk.say(f"Joining {url} from {root}  (Ctrl-C leaves)")
-    return wiring.join(url, token=given, root=root, profile=profile)
+    return wiring.join(url, token=given, root=root, profile=profile, visible=shown)
 
 
 def _database(state: Path | None) -> Path:

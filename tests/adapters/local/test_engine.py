@@ -284,6 +284,7 @@ def test_a_sandbox_hides_everything_else(strongest: Bench) -> None:
     strongest.end(other)
     (strongest.root / "key").write_text("the agent's own key")
     look = f"cat {strongest.root}/key; ls {strongest.root}/attempts ~root 2>/dev/null; "
+    look += "cat /etc/shadow; ls -A /var /srv; "
     look += "grep CapEff /proc/self/status; touch /usr/x; ls /proc | grep -c '^[0-9]'"
     key = strongest.start(look)
     strongest.end(key)
@@ -293,6 +294,25 @@ def test_a_sandbox_hides_everything_else(strongest: Bench) -> None:
     assert key[0] in out
     assert "CapEff:\t0000000000000000" in out
     assert "Read-only file system" in err
+    assert "daemon:" not in out, "what of /etc is not for everybody reads as empty"
+    assert "spool" not in out, "folders outside the system's own are empty"
+
+
+def test_what_the_owner_shows_is_read_only_there(tmp_path: Path) -> None:
+
+    from .conftest import Bench
+
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "words").write_text("to be read")
+    made = Bench(tmp_path / "root", visible=(data,))
+    if host.SANDBOX not in made.engine.probe().isolation:
+        pytest.skip("no sandbox on this host")
+    key = made.start(f"cat {data}/words; touch {data}/x")
+    made.end(key)
+    assert made.log(key, "rank-0.stdout") == "to be read"
+    assert "Read-only file system" in made.log(key, "rank-0.stderr")
+    made.engine.close()
 
 
 def test_groups_of_a_killed_agent_are_cleared(tmp_path: Path) -> None:

@@ -54,10 +54,10 @@ class Host:
         return works[-1]
 
 
-def look(root: Path, hidden: Sequence[Path]) -> Host:
+def look(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Host:
     """Find out what works for an engine whose state is below `root`."""
     root.mkdir(parents=True, exist_ok=True)
-    view = sandbox.view(root, hidden)
+    view = sandbox.view(root, hidden, visible)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())

@@ -92,7 +92,7 @@ def works() -> bool:
 def _arrange(view: dict[str, Any]) -> None:
     """Mount everything. What is shown is taken hold of before it is hidden or read-only."""
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
-    taken = [(kind, path, _take(path) if kind != "hide" else -1) for kind, path in view["binds"]]
+    taken = [(kind, path, _source(kind, path)) for kind, path in view["binds"]]
     nodes = [*(f"/dev/{name}" for name in _NODES), *view["devices"]]
     held = [(node, _take(node), os.path.isdir(node)) for node in nodes]  # noqa: PTH112
     _restrict("/", _ATTR_READ_ONLY | _ATTR_NOSUID)
@@ -107,7 +107,7 @@ def _arrange(view: dict[str, Any]) -> None:
         if kind == "hide":
             _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777")
             continue
-        _place(tree, path, folder=True)
+        _place(tree, path, folder=kind != "blank")
         if kind == "show":
             _restrict(path, _ATTR_READ_ONLY | _ATTR_NOSUID)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
@@ -142,6 +142,13 @@ def _reap_until(job: int) -> NoReturn:
 def _code(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
+
+
+def _source(kind: str, path: str) -> int:
+    """Return a hold on what will be mounted at `path`; -1 for an empty folder."""
+    if kind == "hide":
+        return -1
+    return _take("/dev/null" if kind == "blank" else path)
 
 
 def _take(path: str) -> int:

@@ -1,6 +1,8 @@
 """Bubblewrap: a job sees a read-only system, its own folder, and nothing of anybody else.
 
-    /                 the host's, read-only
+    /                 the system's part of the host (/usr, /etc, /opt ...), read-only
+    other folders     of `/` (/srv, /data, /mnt, /var, ...) empty, unless the owner shows one
+    secrets of /etc   empty: whatever of it is not for everybody, since the agent may be root
     /dev              a minimal one; the accelerators' nodes only for jobs that lease them
     /proc             of its own process namespace
     /tmp, /run, home  empty and its own (no service sockets, no keys, no other jobs)
@@ -14,6 +16,7 @@ the ranks of a gang meet on it. The sandbox ends with the engine, and takes all 
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +30,10 @@ PROTECTED = (
     *("/proc/acpi", "/proc/driver", "/proc/fs", "/proc/scsi"),
 )
 """What of /proc is the host's own."""
+SYSTEM = frozenset({"bin", "sbin", "usr", "etc", "opt", "nix", "gnu", "dev", "proc", "sys"})
+"""Folders of `/` that a job sees, with `lib*`: programs, their libraries and their settings."""
+CLOSED_MAX = 1_000
+"""Entries of one folder of /etc that are looked at."""
 TRIAL_S = 5.0
 OUTER_PROCESSES = 2
 """Bubblewrap's monitor outside and its reaper inside; the job's own processes are below them."""
@@ -36,13 +43,16 @@ OUTER_PROCESSES = 2
 class View:
     """What is hidden from a job and what is shown again, for one engine, in order."""
 
+    blank: tuple[Path, ...] = ()
+    """Files that read as empty ones."""
     hidden: tuple[Path, ...]
     shown: tuple[Path, ...]
     hidden_again: tuple[Path, ...]
 
     def binds(self, folder: Path) -> list[tuple[str, Path]]:
-        """Return the mounts in order, as (`hide`, `show` or `own`, path)."""
+        """Return the mounts in order, as (`blank`, `hide`, `show` or `own`, path)."""
         return [
+            *(("blank", path) for path in self.blank),
             *(("hide", path) for path in self.hidden),
             *(("show", path) for path in self.shown),
             *(("hide", path) for path in self.hidden_again),
@@ -52,16 +62,27 @@ class View:
         ]
 
 
-def view(root: Path, hidden: Sequence[Path]) -> View:
-    """Return the view of jobs of an engine with its state below `root`."""
+def view(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> View:
+    """Return the view of jobs of an engine with its state below `root`.
+
+    `hidden` names folders that must not be seen; `visible` those outside the system's own that
+    the owner shows to every job, read-only. What is both is hidden.
+    """
     secret = [path.resolve() for path in (root, *hidden)]
-    covered = _outermost([Path("/tmp"), Path("/run"), *_home(), *secret])
-    needed = {Path(entry).resolve() for entry in (sys.prefix, sys.base_prefix, PACKAGES)}
-    shown = _outermost([p for p in needed if any(c in p.parents for c in covered)])
+    closed = [path for path in _below(Path("/etc")) if not _for_everybody(path)]
+    covered = _outermost(
+        [*_not_of_the_system(), *_home(), *secret, *(path for path in closed if path.is_dir())]
+    )
+    own = (Path(sys.prefix), Path(sys.base_prefix), PACKAGES)
+    needed = {path.resolve() for path in (*own, *visible)}
+    shown = _outermost([p for p in needed if any(p.is_relative_to(c) for c in covered)])
     again = [p for p in secret if any(p.is_relative_to(s) for s in shown)]
     resolver = [path for path in (Path("/run/systemd/resolve"),) if path.is_dir()]
     return View(
-        hidden=tuple(covered), shown=(*shown, *resolver), hidden_again=tuple(_outermost(again))
+        blank=tuple(path for path in closed if path.is_file()),
+        hidden=tuple(covered),
+        shown=(*shown, *resolver),
+        hidden_again=tuple(_outermost(again)),
     )
 
 
@@ -75,6 +96,8 @@ def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = (
     for kind, path in view_.binds(folder):
         if kind == "hide":
             line += ["--perms", "1777", "--tmpfs", str(path)]
+        elif kind == "blank":
+            line += ["--ro-bind", "/dev/null", str(path)]
         else:
             line += ["--bind" if kind == "own" else "--ro-bind", str(path), str(path)]
     return [*line, "--chdir", str(folder / "work"), "--"]
@@ -111,6 +134,29 @@ def accelerator_nodes() -> tuple[str, ...]:
     """Return the device nodes that a job with accelerators needs."""
     names = ("nvidia*", "kfd", "dri", "davinci*", "accel")
     return tuple(str(path) for name in names for path in sorted(Path("/dev").glob(name)))
+
+
+def _not_of_the_system() -> list[Path]:
+    """Return the folders of `/` that are not the system's own: people keep what they like there."""
+    links = [path for path in Path("/").iterdir() if path.is_dir() and not path.is_symlink()]
+    return [path for path in links if not path.name.startswith("lib") and path.name not in SYSTEM]
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return what lies in a folder and in those folders of it that are for everybody."""
+    found: list[Path] = []
+    for path in sorted(folder.iterdir())[:CLOSED_MAX]:
+        if path.is_symlink():
+            continue
+        found.append(path)
+        if path.is_dir() and _for_everybody(path):
+            found += _below(path)
+    return found
+
+
+def _for_everybody(path: Path) -> bool:
+    mode = path.stat().st_mode
+    return bool(mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH))
 
 
 def _home() -> list[Path]:
