@@ -10,7 +10,8 @@
     shell.py         the loops: sync, poll, watch; the only module that knows all the others
     centre.py        requests to the control plane, session and retries included
     identity.py      the island's key and name, in one private file
-    attempts.py      folders, staging, checkpoints and outputs of attempts on disk
+    journal.py       what an agent must not forget when it is killed, on disk
+    folders.py       folders, staging, checkpoints and outputs of attempts on disk
     streams.py       logs on their way to the centre
     health.py        live figures of this host
 

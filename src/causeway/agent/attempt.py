@@ -13,7 +13,7 @@ it. A `Held` is a frozen value, and the journal is made of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from causeway.model.jobs import FailureClass, JobKind
@@ -25,6 +25,7 @@ from causeway.model.protocol import (
     StartCommand,
 )
 from causeway.model.usage import UsageTick
+from causeway.model.values import replace
 from causeway.ports.engine import Status
 
 Key = tuple[str, int]

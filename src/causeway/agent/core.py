@@ -16,7 +16,6 @@ What it holds true, whatever is lost, doubled, delayed or reordered on the way:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from causeway.agent import ticks
@@ -26,6 +25,7 @@ from causeway.agent.instructions import Instruction, Problem
 from causeway.model.islands import Health, Inventory, Profile
 from causeway.model.protocol import CheckpointReport, Phase, SyncReply, SyncRequest
 from causeway.model.resources import Capacity
+from causeway.model.values import replace
 from causeway.ports.engine import Status
 
 TICK_MS = 10_000

@@ -13,8 +13,12 @@ and every read is bounded.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +28,8 @@ from causeway.model.protocol import CheckpointReport, StartCommand
 from causeway.ports.artifacts import Moved, Transfer
 
 _STEP = re.compile(r"step-(\d{1,15})\Z")
+PARTS = ("work", "checkpoints", "logs")
+PROGRESS = "progress.jsonl"
 CHECKPOINTS_KEPT = 2
 PROGRESS_BYTES_PER_READ = 256 * 1024
 LINE_BYTES_MAX = 64 * 1024
@@ -37,14 +43,19 @@ class AttemptFolder:
         self.job = job
         self.fence = fence
         self.path = attempt_folder(root, job, fence)
+        self._progress = f"{self.path}/{PROGRESS}"
         self._read_to = 0
         self._half_line = b""
 
     def make(self) -> None:
         """Make the folder and its parts."""
-        for part in ("work", "checkpoints", "logs"):
-            (self.path / part).mkdir(parents=True, exist_ok=True)
-        (self.path / "progress.jsonl").touch()
+        top = str(self.path)
+        os.makedirs(top, exist_ok=True)  # noqa: PTH103 - made for every attempt: quick counts
+        for part in PARTS:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{top}/{part}")  # noqa: PTH102
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        os.close(os.open(f"{top}/{PROGRESS}", flags, 0o666))
 
     def stage(
         self, start: StartCommand, transfer: Transfer, *, stop: Callable[[], bool]
@@ -65,11 +76,11 @@ class AttemptFolder:
 
     def new_progress(self) -> list[bytes]:
         """Return whole lines that were appended since the last call, a bounded amount at a time."""
-        path = self.path / "progress.jsonl"
         try:
-            if path.is_symlink() or path.stat().st_size <= self._read_to:
+            found = os.lstat(self._progress)
+            if not stat.S_ISREG(found.st_mode) or found.st_size <= self._read_to:
                 return []
-            with path.open("rb") as file:
+            with open(self._progress, "rb") as file:  # noqa: PTH123
                 file.seek(self._read_to)
                 data = file.read(PROGRESS_BYTES_PER_READ)
         except FileNotFoundError:
@@ -129,21 +140,47 @@ class AttemptFolder:
 
     def remove(self) -> None:
         """Remove the folder and everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            self._remove_bare()
+        except OSError:
+            # The job has left something in it, as most jobs do.
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _remove_bare(self) -> None:
+        """Remove what the agent and the engine put there; `OSError` when there is more. Nothing
+        here follows a link."""
+        top = str(self.path)
+        logs = os.open(f"{top}/logs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(logs):  # noqa: PTH208
+                os.unlink(name, dir_fd=logs)
+        finally:
+            os.close(logs)
+        os.unlink(self._progress)  # noqa: PTH108
+        for part in PARTS:
+            os.rmdir(f"{top}/{part}")  # noqa: PTH106
+        os.rmdir(top)  # noqa: PTH106
 
     def _checkpoints(self) -> dict[int, Path]:
         found = {}
         try:
-            for seen, entry in enumerate((self.path / "checkpoints").iterdir()):
-                name = _STEP.match(entry.name)
-                if seen >= FOLDER_ENTRIES_MAX:
-                    break
-                if name and not entry.is_symlink() and (entry / "COMPLETE").is_file():
-                    found[int(name[1])] = entry
+            with os.scandir(f"{self.path}/checkpoints") as entries:
+                for entry in itertools.islice(entries, FOLDER_ENTRIES_MAX):
+                    name = _STEP.match(entry.name)
+                    if name and not entry.is_symlink():
+                        folder = Path(entry.path)
+                        if (folder / "COMPLETE").is_file():
+                            found[int(name[1])] = folder
         except FileNotFoundError:
             # The folder goes away with its attempt.
             pass
         return found
+
+
+def remove_all(folders: Sequence[AttemptFolder]) -> None:
+    """Remove several. Blocking."""
+    for folder in folders:
+        folder.remove()
 
 
 def inside(folder: Path, place: str) -> Path:

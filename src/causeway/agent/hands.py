@@ -16,13 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from causeway.agent.attempt import Key, Stage
 from causeway.agent.core import AgentCore
-from causeway.agent.folders import AttemptFolder
+from causeway.agent.folders import AttemptFolder, remove_all
 from causeway.agent.health import Gauges
-from causeway.agent.identity import replace_file
 from causeway.agent.instructions import (
     CancelStage,
     Forget,
@@ -35,6 +32,7 @@ from causeway.agent.instructions import (
     WriteJournal,
 )
 from causeway.agent.instructions import Stage as StageInputs
+from causeway.agent.journal import JournalFile
 from causeway.agent.streams import LogStreams
 from causeway.model.errors import (
     CausewayError,
@@ -65,6 +63,8 @@ class Work:
     given_up: threading.Event = field(default_factory=threading.Event)
     """Set when whatever is under way for it is in vain."""
     found_step: int = -1
+    told: bool = False
+    """The centre has all that it wrote; nothing of it writes any more."""
     pushing: asyncio.Task[None] | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -74,6 +74,7 @@ class Tools:
     """What the hands work with."""
 
     root: Path
+    journal: JournalFile
     engine: Engine
     transfer: Callable[[], Transfer]
     """Makes one for each use: a transfer serves one thread at a time."""
@@ -95,7 +96,11 @@ class Hands:
         self._queue: deque[Instruction] = deque()
         self._busy = False
         self._written = -1
-        self._path = tools.root / "journal.json"
+        self._launches: list[Launch] = []
+        """Asked for, and not handed to the engine yet: one record of the journal serves all."""
+        self._leftovers: list[AttemptFolder] = []
+        """Folders to be removed; one thread at a time takes all that there are."""
+        self._sweeping = False
         for job, fence in core.attempts:
             self._work(job, fence)
 
@@ -106,8 +111,11 @@ class Hands:
             return
         self._busy = True
         try:
-            while self._queue:
-                self._one(self._queue.popleft())
+            while self._queue or self._launches:
+                if self._queue:
+                    self._one(self._queue.popleft())
+                else:
+                    self._launch()
         finally:
             self._busy = False
 
@@ -117,11 +125,11 @@ class Hands:
         if revision == self._written:
             return
         try:
-            replace_file(self._path, msgspec.json.encode(self.core.journal()))
+            self.tools.journal.write(self.core.journal())
         except OSError as error:
             raise Unavailable(
                 f"the agent's journal cannot be written: {error}",
-                hint=f"see whether the disk of {self._path.parent} is full or read-only",
+                hint=f"see whether the disk of {self.tools.root} is full or read-only",
             ) from error
         self._written = revision
 
@@ -151,9 +159,9 @@ class Hands:
                 # Written at the latest before a launch and before a sync, several in one go.
                 pass
             case Launch():
-                self.write_journal()
-                engine.start(instruction)
+                self._launches.append(instruction)
             case Stop(job=job, fence=fence, grace_ms=grace_ms):
+                self._launch()
                 engine.stop(job, fence, grace_ms=grace_ms)
             case StageInputs(start=start):
                 self._stage(start)
@@ -169,11 +177,20 @@ class Hands:
                 work = self._work(job, fence)
                 self._spawn(work, self._upload_outputs((job, fence), work, paths))
             case Forget(job=job, fence=fence):
+                self._launch()
                 engine.forget(job, fence)
                 work = self._work(job, fence)
                 del self.works[(job, fence)]
                 work.given_up.set()
                 self.tools.spawn(self._clear_away((job, fence), work))
+
+    def _launch(self) -> None:
+        """Hand over what is to be started, once it is in the journal."""
+        if self._launches:
+            self.write_journal()
+            launches, self._launches = self._launches, []
+            for launch in launches:
+                self.tools.engine.start(launch)
 
     def _work(self, job: str, fence: int) -> Work:
         work = self.works.get((job, fence))
@@ -238,14 +255,29 @@ class Hands:
             if not self._read_progress(key, work):
                 break
         self._find_checkpoint(key, work)
-        await self._flush_logs(key, work)
+        work.told = await self._flush_logs(key, work)
         self.do(self.core.on_looked(*key, now_ms=self._now()))
 
     async def _clear_away(self, key: Key, work: Work) -> None:
         if work.running:
             await asyncio.wait(work.running)
-        await self._flush_logs(key, work)
-        await asyncio.get_running_loop().run_in_executor(self.tools.threads, work.folder.remove)
+        if not work.told:
+            await self._flush_logs(key, work)
+        self._leftovers.append(work.folder)
+        if not self._sweeping:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove folders until none is left; those that come meanwhile go together."""
+        self._sweeping = True
+        try:
+            while self._leftovers:
+                folders, self._leftovers = self._leftovers, []
+                await asyncio.get_running_loop().run_in_executor(
+                    self.tools.threads, remove_all, folders
+                )
+        finally:
+            self._sweeping = False
 
     # -- what jobs write ------------------------------------------------------------------------
 
@@ -273,13 +305,16 @@ class Hands:
         if work.pushing is None or work.pushing.done():
             work.pushing = self._spawn(work, self._push_logs(key, work))
 
-    async def _flush_logs(self, key: Key, work: Work) -> None:
-        """Send what is left. One failure ends it: an end is told without the last lines rather
-        than not at all; they are tried once more when the attempt is released."""
+    async def _flush_logs(self, key: Key, work: Work) -> bool:
+        """Send what is left; say whether the centre has all of it. One failure ends it: an end is
+        told without the last lines rather than not at all; they are tried once more when the
+        attempt is released."""
         if work.pushing is not None and not work.pushing.done():
             await asyncio.wait([work.pushing])
-        if work.logs.behind():
-            await self._push_logs(key, work)
+        if not work.logs.behind():
+            return True
+        await self._push_logs(key, work)
+        return not work.logs.behind()
 
     async def _push_logs(self, key: Key, work: Work) -> None:
         job, fence = key

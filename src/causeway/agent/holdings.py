@@ -7,8 +7,8 @@ without I/O, like the core.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from causeway.agent import ticks
@@ -45,6 +45,7 @@ from causeway.model.islands import Inventory, Profile
 from causeway.model.jobs import FailureClass, JobKind
 from causeway.model.protocol import Phase, StartCommand
 from causeway.model.resources import Capacity
+from causeway.model.values import replace
 from causeway.ports.engine import Launch, Status
 
 ATTEMPTS_MAX = 1_024
@@ -92,9 +93,9 @@ class Holdings:
 
     def journal(self) -> AgentJournal:
         """Return everything that must survive a kill."""
-        recent = list(self._fences.items())[-FENCES_JOURNALLED:]
+        newest = list(itertools.islice(reversed(self._fences.items()), FENCES_JOURNALLED))
         return AgentJournal(
-            island=self.island, attempts=tuple(self.held.values()), fences=dict(recent)
+            island=self.island, attempts=tuple(self.held.values()), fences=dict(reversed(newest))
         )
 
     def put(self, held: Held, *, durable: bool = True, news: bool = False) -> None:

@@ -24,8 +24,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from causeway.agent.attempt import AgentJournal
 from causeway.agent.calls import Calls, Island
 from causeway.agent.centre import Centre
@@ -35,6 +33,7 @@ from causeway.agent.folders import remove_strays
 from causeway.agent.hands import Hands, Tools
 from causeway.agent.health import Gauges
 from causeway.agent.identity import load_identity, lock_root, save_identity
+from causeway.agent.journal import JournalFile
 from causeway.agent.line import Backoff, Line
 from causeway.agent.probes import Prober
 from causeway.model.errors import (
@@ -200,11 +199,17 @@ class Agent:
             save_identity(path, line.identity)
         self.line.granted(joined)
         inventory = await self._in_thread(setup.engine.probe)
-        journal = load_journal(setup.root / "journal.json", joined.island)
-        self._wake(journal, inventory, group)
+        file = JournalFile(setup.root)
+        self._wake(file, file.load(joined.island), inventory, group)
         log.info("joined as %s", joined.island)
 
-    def _wake(self, journal: AgentJournal, inventory: Inventory, group: asyncio.TaskGroup) -> None:
+    def _wake(
+        self,
+        file: JournalFile,
+        journal: AgentJournal,
+        inventory: Inventory,
+        group: asyncio.TaskGroup,
+    ) -> None:
         setup = self.setup
         core = AgentCore(
             journal,
@@ -215,6 +220,7 @@ class Agent:
         )
         tools = Tools(
             root=setup.root,
+            journal=file,
             engine=setup.engine,
             transfer=lambda: setup.transfer_factory(
                 setup.urls, lambda: self.line.token, self.line.identity.sign
@@ -288,11 +294,10 @@ class Agent:
                     continue
                 # Marked here already, so that the next news is told apart from this one.
                 self.line.told = self.core.news
-                telling = group.create_task(tell())
-                # What happens until the answer is here goes together in the next one: with many
-                # short jobs that is one exchange for a dozen of them. One that the centre holds
-                # keeps later news waiting for a moment only.
-                await asyncio.wait({telling}, timeout=NEWS_GAP_S)
+                group.create_task(tell())
+                # The first news goes at once; what happens within a moment of it goes together in
+                # the next exchange: with many short jobs that is one for a dozen of them.
+                await asyncio.sleep(NEWS_GAP_S)
 
     async def _in_thread(self, action: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._threads, action)
@@ -373,22 +378,6 @@ def base_environment() -> dict[str, str]:
     interpreter = Path(sys.executable).parent
     system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": f"{interpreter}:{system}", "LANG": "C.UTF-8"}
-
-
-def load_journal(path: Path, island: str) -> AgentJournal:
-    """Read the journal; an agent without one begins anew."""
-    try:
-        journal = msgspec.json.decode(path.read_bytes(), type=AgentJournal)
-    except FileNotFoundError:
-        return AgentJournal(island=island)
-    except msgspec.MsgspecError as error:
-        raise InvalidInput(
-            f"{path} is not a journal of this version: {error}",
-            hint="remove it when no work of this island may still run",
-        ) from error
-    if journal.island != island:
-        raise Conflict(f"{path} is the journal of {journal.island}, not of {island}")
-    return journal
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

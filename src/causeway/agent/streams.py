@@ -6,6 +6,7 @@ no more. A stream is cut at its bound, with a line in it that says so.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +51,12 @@ class LogStreams:
     def _sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
         try:
-            for path in self.folder.iterdir():
-                if _STREAM.match(path.name) and not path.is_symlink() and len(sizes) < STREAMS_MAX:
-                    sizes[path.name] = min(path.stat().st_size, self.most_bytes)
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    wanted = _STREAM.match(entry.name) and len(sizes) < STREAMS_MAX
+                    if wanted and entry.is_file(follow_symlinks=False):
+                        size = entry.stat(follow_symlinks=False).st_size
+                        sizes[entry.name] = min(size, self.most_bytes)
         except FileNotFoundError:
             # The folder is made when the attempt is staged and goes away with it.
             pass

@@ -7,10 +7,9 @@ attempt that is cut off for a month keeps a bounded list, and loses no milliseco
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from causeway.agent.attempt import TICKS_PER_REPORT, Held
 from causeway.model.usage import EnergyQuality, UsageTick
+from causeway.model.values import replace
 from causeway.ports.engine import Status
 
 _WORST_FIRST = tuple(reversed(EnergyQuality))
