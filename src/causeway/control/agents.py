@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import bisect
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -48,6 +48,7 @@ from causeway.model.protocol import (
     SyncRequest,
     TickAck,
 )
+from causeway.model.values import replace
 from causeway.perceive import flaws as flaws_of
 from causeway.ports.store import ProgressRow
 
@@ -390,7 +391,7 @@ def _report(
         return
     job = _advance(tx, job, attempt, report)
     attempt = job.attempts[-1]
-    if attempt != before:
+    if attempt is not before and attempt != before:
         tx.put_job(job)
     unsettled_ms = attempt.usage.until_ms - attempt.settled_until_ms
     if unsettled_ms >= settings.settle_every_ms:
@@ -399,12 +400,12 @@ def _report(
 
 
 def _described(attempt: Attempt, report: AttemptReport) -> Attempt:
-    return replace(
-        attempt,
-        isolation=report.isolation or attempt.isolation,
-        warm=report.warm or attempt.warm,
-        restarts=max(attempt.restarts, report.restarts),
-    )
+    isolation = report.isolation or attempt.isolation
+    warm = report.warm or attempt.warm
+    restarts = max(attempt.restarts, report.restarts)
+    if (isolation, warm, restarts) == (attempt.isolation, attempt.warm, attempt.restarts):
+        return attempt
+    return replace(attempt, isolation=isolation, warm=warm, restarts=restarts)
 
 
 def _progress(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Attempt:
@@ -464,7 +465,8 @@ def _ended(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> bool:
 
 
 def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
-    job = lifecycle.with_attempt(job, attempt)
+    if attempt is not job.attempts[-1]:
+        job = lifecycle.with_attempt(job, attempt)
     if job.state is JobState.DISCONNECTED:
         attempt = replace(
             attempt,

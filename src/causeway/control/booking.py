@@ -7,13 +7,12 @@ centre's own clock since its lease was granted.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from causeway.control.state import Tx
 from causeway.energy import accept, step_over
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Attempt, Job
 from causeway.model.usage import UsageTick
+from causeway.model.values import replace
 from causeway.price import default_shares
 from causeway.price import settle as settled
 

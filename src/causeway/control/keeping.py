@@ -8,7 +8,6 @@ that lost its lease can add nothing.
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,6 +18,7 @@ from causeway.model.artifacts import Artifact
 from causeway.model.errors import Refused, StaleFence, Unauthenticated
 from causeway.model.jobs import Checkpoint, Job
 from causeway.model.parties import AccessRole, Caller
+from causeway.model.values import replace
 
 
 def bring(tx: Tx, caller: Caller, made: Artifact) -> str:

@@ -13,7 +13,6 @@ thread; the simulation runs it under a virtual clock with a store that fails on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from causeway.control import rounds
@@ -21,6 +20,7 @@ from causeway.control.settings import Settings
 from causeway.control.state import State, Tx, merge
 from causeway.model.errors import CausewayError, InvalidInput, Unavailable
 from causeway.model.fleet import Plan
+from causeway.model.values import replace
 from causeway.ports import Chance, Clock
 from causeway.ports.store import Batch, Store
 
@@ -125,7 +125,7 @@ class Plane:
         if not self._still_leads():
             error = Unavailable("this control plane is not the leader", hint="try the other one")
             return [Outcome(None, error) for _ in commands]
-        batch = Batch()
+        batch: Batch | None = None
         next_event = self.state.next_event
         outcomes: list[Outcome[Any]] = []
         after: list[Callable[[State], None]] = []
@@ -143,11 +143,14 @@ class Plane:
                 outcomes.append(Outcome(None, error))
                 continue
             outcomes.append(Outcome(value, None))
-            next_event = merge(batch, tx, next_event)
-            self.state.absorb(tx)
+            if tx:
+                if batch is None:
+                    batch = Batch()
+                next_event = merge(batch, tx, next_event)
+                self.state.absorb(tx)
             after.extend(tx.after)
             undo.extend(tx.undo)
-        failure = self._commit(batch, next_event)
+        failure = None if batch is None else self._commit(batch, next_event)
         if failure is not None:
             for take_back in reversed(undo):
                 take_back()
@@ -218,9 +221,6 @@ class Plane:
         return plan
 
     def _commit(self, batch: Batch, next_event: int) -> CausewayError | None:
-        if not batch:
-            self.state.next_event = next_event
-            return None
         assert self.epoch is not None
         try:
             self.store.commit(self.epoch, batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from causeway import schedule
 from causeway.model.artifacts import Artifact
@@ -21,6 +21,7 @@ from causeway.model.money import Transaction
 from causeway.model.parties import AccessToken, Tenant
 from causeway.model.resources import Capacity
 from causeway.model.usage import UsageTick
+from causeway.model.values import replace
 from causeway.ports.store import Batch, Image, ProgressRow
 
 RECENT_KEYS_MAX = 100_000
@@ -195,7 +196,7 @@ def _line_of(job: Job) -> Hashable:
     return schedule.line_of(job.tenant, job.spec)
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True, eq=False)
 class Tx:
     """One command's view: the state underneath, its own writes on top."""
 
@@ -205,22 +206,40 @@ class Tx:
     """Looks up (tenant, id) among the artefacts that are durable already."""
     stored_job: Callable[[str], Job | None]
     """Looks up a job that ended so long ago that it is no longer in memory."""
-    jobs: dict[str, Job] = field(default_factory=dict)
-    islands: dict[str, Island] = field(default_factory=dict)
-    tenants: dict[str, Tenant] = field(default_factory=dict)
-    tokens: dict[str, AccessToken] = field(default_factory=dict)
-    artifacts: dict[tuple[str, str], Artifact] = field(default_factory=dict)
-    secrets: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
-    facts: list[tuple[str, str, str, Mapping[str, object]]] = field(default_factory=list)
-    ticks: list[UsageTick] = field(default_factory=list)
-    transactions: list[Transaction] = field(default_factory=list)
-    progress: list[ProgressRow] = field(default_factory=list)
-    keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    after: list[Callable[[State], None]] = field(default_factory=list)
+    jobs: dict[str, Job]
+    islands: dict[str, Island]
+    tenants: dict[str, Tenant]
+    tokens: dict[str, AccessToken]
+    artifacts: dict[tuple[str, str], Artifact]
+    secrets: dict[tuple[str, str], bytes | None]
+    facts: list[tuple[str, str, str, Mapping[str, object]]]
+    ticks: list[UsageTick]
+    transactions: list[Transaction]
+    progress: list[ProgressRow]
+    keys: dict[tuple[str, str], tuple[str, str]]
+    after: list[Callable[[State], None]]
     """Changes of memory alone, made once the transaction is durable."""
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    undo: list[Callable[[], None]]
     """Takes back changes of memory that outlives the state (sessions), should the command have to
     run again."""
+
+    def __init__(
+        self,
+        state: State,
+        now_ms: int,
+        stored_artifact: Callable[[str, str], Artifact | None],
+        stored_job: Callable[[str], Job | None],
+    ) -> None:
+        # Written out: one is made for every command, and thirteen default factories cost more
+        # than most commands do.
+        self.state = state
+        self.now_ms = now_ms
+        self.stored_artifact = stored_artifact
+        self.stored_job = stored_job
+        self.jobs, self.islands, self.tenants, self.tokens = {}, {}, {}, {}
+        self.artifacts, self.secrets, self.keys = {}, {}, {}
+        self.facts, self.ticks, self.transactions, self.progress = [], [], [], []
+        self.after, self.undo = [], []
 
     def job(self, job_id: str) -> Job | None:
         """Return a job as this command sees it, or None when it is not in memory."""

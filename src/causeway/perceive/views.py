@@ -4,8 +4,8 @@ In this form each island is one pool, `<island name>.main`, offered at one purch
 `<island name>.main.<purchase>`. A price id is derived from the amount, so a changed price is a new
 id and work already leased keeps the one that its lease pinned.
 
-Called once per scheduling round for every island, so what depends on names and prices alone is
-remembered (the same input gives the same value, so the room stays pure).
+Called once per scheduling round for every island, so what depends on names, prices, profiles and
+inventories alone is remembered (the same input gives the same value, so the room stays pure).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from causeway.model.identifiers import Kind, Urn
 from causeway.model.islands import Health, Inventory, Island, IslandState, Profile
 from causeway.model.money import Price, Purchase
 from causeway.model.resources import Capacity
+from causeway.model.values import replace
 from causeway.perceive.age import age_ms, interruptions_per_day, is_fresh
 from causeway.perceive.claims import flaws
 
@@ -29,6 +30,7 @@ CPU_CORE_W = 8.0
 ACCELERATOR_W = 300.0
 """Taken for an accelerator whose rated power is unknown."""
 REMEMBERED_MAX = 16_384
+_UNMEASURED = Health()
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
@@ -70,7 +72,7 @@ def views(
         for island in islands
         if island.inventory is not None
         and island.state is not IslandState.LEFT
-        and not flaws(island.profile)
+        and _known(island.id, island.profile).sound
     ]
     speeds = _relative_speeds([inventory for _, inventory in shown])
     return tuple(
@@ -90,13 +92,61 @@ def view(
 ) -> PoolView:
     """Return one island's pool as an offer."""
     profile = island.profile
-    health = island.health or Health()
-    pool = pool_id(island.id, profile.name)
+    health = island.health or _UNMEASURED
+    lasting = _known(island.id, profile).offer(island.id, inventory)
+    return replace(
+        lasting,
+        free=_free(lasting.capacity, used.get(lasting.pool), health),
+        interruptions_per_day=interruptions_per_day(island),
+        rtt_ms=health.rtt_ms,
+        bandwidth_mbit_s=health.bandwidth_mbit_s,
+        age_ms=age_ms(island, now_ms),
+        fresh=is_fresh(island, now_ms, lease_ms=lease_ms),
+        healthy=not health.problems,
+        cordoned=island.cordoned or island.draining,
+        speed=speed,
+    )
+
+
+class _Known:
+    """What follows from an island's profile and inventory alone, worked out once for each."""
+
+    __slots__ = ("_inventory", "_offer", "profile", "sound")
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.sound = not flaws(profile)
+        self._inventory: Inventory | None = None
+        self._offer: PoolView | None = None
+
+    def offer(self, island: str, inventory: Inventory) -> PoolView:
+        """Return the offer as it is with everything free."""
+        if self._offer is None or self._inventory is not inventory:
+            self._offer = _lasting(island, self.profile, inventory)
+            self._inventory = inventory
+        return self._offer
+
+
+_KNOWN: dict[str, _Known] = {}
+"""Island -> what was worked out. Values are frozen, so the same profile is the same for ever; it is
+looked up by identity, since one that came from outside may not even have a hash."""
+
+
+def _known(island: str, profile: Profile) -> _Known:
+    known = _KNOWN.get(island)
+    if known is None or known.profile is not profile:
+        if len(_KNOWN) >= REMEMBERED_MAX:
+            _KNOWN.clear()
+        known = _KNOWN[island] = _Known(profile)
+    return known
+
+
+def _lasting(island: str, profile: Profile, inventory: Inventory) -> PoolView:
     capacity = _usable(inventory)
     return PoolView(
-        offer=offer_id(island.id, profile.name, profile.purchase),
-        pool=pool,
-        island=island.id,
+        offer=offer_id(island, profile.name, profile.purchase),
+        pool=pool_id(island, profile.name),
+        island=island,
         provider=profile.provider,
         name=profile.name,
         jurisdiction=profile.jurisdiction,
@@ -106,27 +156,19 @@ def view(
         latitude_deg=profile.latitude_deg,
         longitude_deg=profile.longitude_deg,
         capacity=capacity,
-        free=_free(capacity, used.get(pool), health),
+        free=capacity,
         devices=inventory.devices,
         isolation=inventory.isolation,
         images=inventory.images,
         engine=inventory.engine,
         warm=inventory.warm,
-        price=_price(island.id, profile),
+        price=_price(island, profile),
         purchase=profile.purchase,
         pue=profile.pue,
         carbon_g_per_kwh=profile.carbon_g_per_kwh,
         power_w_per_device=power_w_per_device(inventory),
         power_w_per_core=CPU_CORE_W if inventory.devices else 0.0,
-        interruptions_per_day=interruptions_per_day(island),
-        rtt_ms=health.rtt_ms,
-        bandwidth_mbit_s=health.bandwidth_mbit_s,
-        age_ms=age_ms(island, now_ms),
-        fresh=is_fresh(island, now_ms, lease_ms=lease_ms),
-        healthy=not health.problems,
-        cordoned=island.cordoned or island.draining,
         policy=profile.policy,
-        speed=speed,
         simulated=profile.simulated,
     )
 

@@ -8,11 +8,12 @@ invariants, which compare it with what the centre came to believe.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from causeway.agent.instructions import Stop
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
+from causeway.model.values import replace
 from causeway.ports.engine import Launch, Status
 from causeway.twin.loop import Loop, VirtualClock
 from causeway.twin.workload import Work

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from causeway.control import rounds
 from causeway.control.state import Tx
 from causeway.model.errors import CausewayError
 from causeway.model.jobs import Job, JobState
+from causeway.model.values import replace
 from causeway.twin.centre import Centre, Doom
 from causeway.twin.island import SimIsland
 from causeway.twin.loop import Loop

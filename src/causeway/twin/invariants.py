@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from causeway.control.plane import Plane
 from causeway.control.state import State
 from causeway.model.jobs import TERMINAL, Attempt, Job, JobKind, JobState
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
+from causeway.model.values import replace
 from causeway.ports.engine import Launch
 from causeway.twin.centre import Centre, Process
 from causeway.twin.island import SimIsland

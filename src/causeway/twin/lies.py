@@ -8,9 +8,10 @@ it holds is bounded by what is possible.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from causeway.model.protocol import AttemptReport, Phase, SyncRequest
+from causeway.model.values import replace
 
 PAST_KEPT = 20
 

@@ -23,17 +23,19 @@ class Loop:
 
     def at(self, instant_ms: int, action: Callable[[], None]) -> None:
         """Do the action at an instant, or now when it has passed."""
-        heapq.heappush(self._heap, (max(instant_ms, self.now_ms), next(self._numbers), action))
+        if instant_ms < self.now_ms:
+            instant_ms = self.now_ms
+        heapq.heappush(self._heap, (instant_ms, next(self._numbers), action))
 
     def after(self, wait_ms: float, action: Callable[[], None]) -> None:
         """Do the action after a wait."""
-        self.at(self.now_ms + max(0, round(wait_ms)), action)
+        self.at(self.now_ms + round(wait_ms), action)
 
     def run(self, until_ms: int) -> None:
         """Run until the instant."""
-        heap = self._heap
+        heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= until_ms:
-            self.now_ms, _, action = heapq.heappop(heap)
+            self.now_ms, _, action = pop(heap)
             self.steps += 1
             action()
         self.now_ms = max(self.now_ms, until_ms)
@@ -53,7 +55,8 @@ class VirtualClock:
 
     def monotonic_ms(self) -> int:
         """Return the monotonic clock, which may run fast or slow."""
-        return round((self.loop.now_ms - START_MS) * self.rate) + 1
+        run_ms = self.loop.now_ms - START_MS
+        return (run_ms if self.rate == 1.0 else round(run_ms * self.rate)) + 1
 
     def true_wait_ms(self, local_wait_ms: int) -> float:
         """Return how long, in true time, the host waits when it means to wait this long."""

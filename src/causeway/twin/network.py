@@ -30,7 +30,9 @@ class Network:
 
     def send(self, island: str, deliver: Callable[[], None]) -> None:
         """Carry one message over the island's link; `deliver` runs 0, 1 or 2 times."""
-        link = self.links.setdefault(island, Link())
+        link = self.links.get(island)
+        if link is None:
+            link = self.links[island] = Link()
         chance = self.loop.chance
         self.sent += 1
         copies = 2 if chance.random() < link.double_share else 1
