@@ -113,6 +113,19 @@ def test_a_tick_in_the_name_of_another_attempt_is_booked_to_the_one_that_reports
     assert len(centre.store.ticks(start.job)) == 1
 
 
+def test_usage_that_comes_with_a_reclaim_is_kept_with_its_attempt(centre: Centre) -> None:
+    """The reclaim asks the job to stop in the same command that books what its report brings."""
+    island, start = _running(centre)
+    centre.clock.ms += 10_000
+    first, second = ticks(start, (0, 1_000), (1_000, 2_000))
+    said = AttemptReport(job=start.job, fence=start.fence, phase="running", ticks=(first,))
+    assert len(island.sync(said, reclaim=True).stop) == 1
+    assert _used_ms(centre, start) == 1_000
+    island.end(start, "stopped", ticks=(first, second))
+    assert [tick.seq for tick in centre.store.ticks(start.job)] == [0, 1]
+    assert centre.job(start.job).attempts[0].usage.device_ms == 2_000
+
+
 def test_long_attempts_are_settled_now_and_then() -> None:
     centre = Centre(settings=Settings(settle_every_ms=5_000))
     island, start = _running(centre)
