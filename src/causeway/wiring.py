@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from causeway import law
+from causeway import law, recover
 from causeway.control import settings as numbers
 from causeway.control import tenancy
 from causeway.control.parts import Parts
@@ -91,6 +91,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
         seal=sealer.encrypt,
         unseal=sealer.decrypt,
         forecast=Forecaster(),
+        faults=faults(),
         upkeep=Upkeep(service=service, act=upkeep),
         webhooks=Webhooks(
             service=service,
@@ -168,6 +169,12 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
 @lru_cache(maxsize=1)
 def _rules() -> law.Rules:
     return law.parse(files("causeway.law").joinpath(law.RULES_FILE).read_text())
+
+
+@lru_cache(maxsize=1)
+def faults() -> tuple[recover.Fault, ...]:
+    """Return the fault library."""
+    return recover.parse(files("causeway.recover").joinpath(recover.FAULTS_FILE).read_text())
 
 
 def verdicts(

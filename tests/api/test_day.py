@@ -60,6 +60,42 @@ def test_a_bad_end_shows_its_class_and_what_is_left_of_its_retries(house: House)
     assert (why["ends"][0]["failure"], why["ends"][0]["budget"]) == ("node", left)
 
 
+def _says(island: Any, job: str, stream: str, text: bytes) -> None:
+    path = f"/v1/agent/logs?job={job}&fence=1&stream={stream}&offset=0"
+    assert island.house.ask("POST", path, who=island.token, content=text).status_code == 200
+
+
+def test_the_last_words_of_the_rank_that_failed_decide_the_class(house: House) -> None:
+    island, start, job = _run(house)
+    _says(island, job, "rank-0.stderr", b"KeyError: 'fine here'\n")
+    _says(island, job, "rank-1.stderr", b"x" * 20_000 + b"\nNVRM: Xid: 79, GPU is gone\n")
+    message = "rank 1 ended with exit code 1"
+    island.say(start, "failed", final=True, failure="user", exit_code=1, message=message)
+    view = house.get(f"/v1/jobs/{job}")
+    ended = view["attempts"][0]
+    # Its own error would have been the end of it; the machine's is tried again.
+    assert view["state"] == "queued"
+    assert (ended["failure"], ended["budget"]["failure"]) == ("node", "node")
+    assert ended["message"] == message
+    assert ended["cause"]["message"].startswith("NVRM: Xid: 79, GPU is gone: the machine's failure")
+    assert house.get(f"/v1/jobs/{job}/explain")["ends"][0]["cause"] == ended["cause"]
+
+
+def test_last_words_change_nothing_of_what_the_island_itself_knows(house: House) -> None:
+    island, start, job = _run(house)
+    _says(island, job, "rank-0.stderr", b"NVRM: Xid: 79, GPU is gone\n")
+    island.say(start, "failed", final=True, failure="limit", exit_code=-9, message="time is up")
+    ended = house.get(f"/v1/jobs/{job}")["attempts"][0]
+    assert (ended["failure"], ended["cause"]) == ("limit", None)
+
+
+def test_another_islands_report_gets_no_answer_from_a_log(house: House) -> None:
+    _, start, job = _run(house)
+    other = house.island("bora")
+    other.say(start, "failed", final=True, failure="user", exit_code=1, message="rank 0 ended")
+    assert house.get(f"/v1/jobs/{job}")["state"] == "running"
+
+
 def test_jobs_are_listed_in_pages(house: House) -> None:
     made = [house.submit(f"j{i}") for i in range(5)]
     seen: list[str] = []

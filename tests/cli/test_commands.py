@@ -57,7 +57,8 @@ EXPLAIN = {
         {"sentence": "Ask for 2 cores", "offers_now": 1, "offers_later": 2, "islands": "bora"}
     ],
     "ends": [{"fence": 1, "island": "urn:cpi:demo:island:bora", "state": "failed",
-              "failure": "node", "message": "it fell off", "stalled": 1,
+              "failure": "node", "message": "rank 0 ended",
+              "cause": {"message": "it fell off", "try_this": "another one"}, "stalled": 1,
               "budget": {"failure": "node", "ends": 1, "allowed": 5, "left": 4}}],
     "retries": {"budgets": [], "stalled": 1, "stalled_max": 3},
 }  # fmt: skip
@@ -172,6 +173,7 @@ READS = [
             "cordoned",
             "Ask for 2 cores: 1 now",
             "attempt 1 on bora: node (1 of 5 retries used): it fell off",
+            "try  another one",
         ],
     ),
     ("forecast train", ["start_s_p50", "1 min", "5 min"]),
@@ -305,7 +307,10 @@ def test_notes_of_a_foreign_file_are_said(
     ("outlook", "code"), [("fits_now", 0), ("would_wait", 1), ("can_never_fit", 7)]
 )
 def test_plan_exits_with_its_answer(wire: Wire, job_file: Path, outlook: str, code: int) -> None:
-    wire.answers["POST /v1/plan"] = {"members": [{**EXPLAIN, "outlook": outlook}]}
+    wire.answers["POST /v1/plan"] = {
+        "members": [{**EXPLAIN, "outlook": outlook}],
+        "outlooks": {outlook: 1},
+    }
     assert main(["plan", str(job_file)]) == code
 
 

@@ -22,7 +22,7 @@ from causeway.model.jobs import (
     RetryPolicy,
 )
 from causeway.model.money import Price, Purchase
-from causeway.model.reasons import Severity, Token
+from causeway.model.reasons import Reason, Severity, Token
 from causeway.recover import after_end, budget, stalls, standing
 from causeway.recover.decide import (
     BACKOFF_S_MAX,
@@ -243,6 +243,19 @@ def test_a_service_that_loses_islands_is_placed_again_at_once_however_often() ->
 def test_a_services_own_bound_may_be_higher() -> None:
     job = service(*[5] * SHORT_RUNS_MAX, no_progress_max=SHORT_RUNS_MAX + 1)
     assert after_end(job, F.USER, NOW_MS).requeue
+
+
+def test_the_same_code_with_other_last_words_is_not_the_same_end() -> None:
+    said = [
+        Reason(token=Token.DIAGNOSED, severity=Severity.INFO, message=text)
+        for text in ("KeyError: 'loss' in 3", "KeyError: 'loss' in 4", "ValueError: shape")
+    ]
+    first, again, other = (
+        replace(attempt(i + 1, F.USER, message="rank 0 ended"), cause=cause)
+        for i, cause in enumerate(said)
+    )
+    assert not decide(job(first, again, user=9)).requeue
+    assert decide(job(first, replace(other, fence=2), user=9)).requeue
 
 
 # -- what is shown of retries ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Attempt, AttemptState, FailureClass, Job, JobSpec
 from causeway.model.money import Price, Purchase
+from causeway.model.protocol import AttemptReport, Phase
 from causeway.recover import (
     FAULTS_FILE,
+    Diagnosis,
+    asks_why,
     availability,
     availability_share,
     best_interval_s,
@@ -23,6 +27,7 @@ from causeway.recover import (
     daly_interval_s,
     decide,
     diagnose,
+    diagnosis,
     expected_ettr_share,
     faults,
     measured,
@@ -62,6 +67,67 @@ def test_the_examples_in_the_docs_are_true(module: Any) -> None:
 def test_signals_lead_to_causes(message: str, code: str, failure: FailureClass) -> None:
     assert diagnose(message, LIBRARY)[0].code == code
     assert classify(1, message, LIBRARY) is failure
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words", "failure", "said", "hint"),
+    [
+        (
+            1,
+            "step 3\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB.\n",
+            F.LIMIT,
+            "Tried to allocate 20 GiB: over its own limit. The program needs more accelerator",
+            "a smaller batch",
+        ),
+        (
+            1,
+            "Traceback\nModuleNotFoundError: No module named 'numpi'\nlast line",
+            F.USER,
+            "ModuleNotFoundError: No module named 'numpi': the program's own error. The program",
+            "install it in setup",
+        ),
+        (
+            1,
+            "RuntimeError: [gloo] read timed out after 30 s",
+            F.NODE,
+            "RuntimeError: [gloo] read timed out after 30 s: the machine's failure.",
+            "",
+        ),
+        (2, "usage: train.py [-h]\n", F.USER, "usage: train.py [-h]: the program's own", ""),
+        (-9, "", F.NODE, "Exit code -9: the machine's failure. Its exit code (-9) says so.", ""),
+    ],
+)
+def test_last_words_become_a_class_and_a_reason(
+    exit_code: int, words: str, failure: FailureClass, said: str, hint: str
+) -> None:
+    found = diagnosis(exit_code, words, LIBRARY)
+    assert found.failure is failure
+    assert found.cause is not None
+    assert said in found.cause.message
+    assert found.cause.try_this.startswith(hint)
+    assert bool(found.cause.try_this) == bool(hint)
+
+
+def test_silence_and_an_ordinary_code_say_nothing_more() -> None:
+    assert diagnosis(1, " \n", LIBRARY) == Diagnosis(failure=F.USER, cause=None)
+
+
+@given(st.text(max_size=400), st.none() | st.integers(-64, 255))
+def test_whatever_a_program_writes_its_reason_is_one_bounded_line(
+    words: str, exit_code: int | None
+) -> None:
+    cause = diagnosis(exit_code, words, LIBRARY).cause
+    if cause is not None:
+        assert cause.message.isprintable()
+        assert len(cause.message) < 500
+
+
+def test_only_a_programs_own_end_is_asked_why() -> None:
+    end = AttemptReport(job="j", fence=1, phase=Phase.FAILED, failure=F.USER, final=True)
+    assert asks_why(end)
+    assert not asks_why(replace(end, failure=F.LIMIT))
+    assert not asks_why(replace(end, final=False))
+    assert not asks_why(replace(end, phase=Phase.STOPPED))
 
 
 def test_a_cause_goes_before_its_symptoms() -> None:

@@ -311,6 +311,12 @@ def small(local: str, name: str, state: JobState, **changes: object) -> Job:
 
 def ended(local: str, name: str, state: JobState, *, message: str = "") -> Job:
     job = small(local, name, state, ended_ms=NOW_MS - 300_000)
+    cause = Reason(
+        token=Token.DIAGNOSED,
+        severity=Severity.INFO,
+        message="CUDA out of memory at step 3: over its own limit.",
+        try_this="a smaller batch",
+    )
     good = state is JobState.SUCCEEDED
     tried = attempt(
         job.id,
@@ -323,6 +329,7 @@ def ended(local: str, name: str, state: JobState, *, message: str = "") -> Job:
         exit_code=0 if good else 1,
         failure=None if good else FailureClass.USER,
         message=message,
+        cause=None if good else cause,
         usage=_OLD,
         billed_micros=1302,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from causeway.api import last_words
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, decode, json_response, whole, word
@@ -58,10 +59,12 @@ async def sync(door: Door, request: Request) -> Response:
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
     wish = decode(await body_of(request), SyncRequest, tolerant=True)
 
+    told = await last_words.told(door, token, wish)
     made: list[tuple[SyncReply, int]] = []
 
     def command(tx: Tx) -> agents.Synced:
-        synced = agents.sync(tx, agents.session_of(tx.state, token), wish, door.settings)
+        session = agents.session_of(tx.state, token)
+        synced = agents.sync(tx, session, wish, door.settings, told=told)
         # The reply tells what is durable, so it is put together once this transaction is.
         tx.after.append(lambda state: made.append(_answer(state, synced, wish, door)))
         return synced

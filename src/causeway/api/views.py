@@ -64,6 +64,8 @@ class End:
     failure: FailureClass
     exit_code: int | None
     message: str
+    cause: Reason | None
+    """Why, as far as its last words show."""
     budget: Budget | None
     """Of its class, as this end left it; None where the end was not counted (a cancelled job)."""
     stalled: int
@@ -80,6 +82,7 @@ def bad_ends(job: Job) -> tuple[End, ...]:
             failure=attempt.failure,
             exit_code=attempt.exit_code,
             message=attempt.message,
+            cause=attempt.cause,
             budget=attempt.budget,
             stalled=attempt.stalled,
         )

@@ -106,8 +106,16 @@ def _attempt(found: Answer) -> list[str]:
         f"{begun}to {last}" if isinstance(last, int) and last >= 0 else "-",
         money(found.get("billed_micros"), price.get("currency")),
         _failure(found) or "-",
-        str(found.get("message", "")),
+        _told(found),
     ]
+
+
+def _told(found: Answer) -> str:
+    """Why an attempt ended: its program's last words before the engine's."""
+    cause = found.get("cause")
+    return str(
+        (cause.get("message") if isinstance(cause, Mapping) else "") or found.get("message") or ""
+    )
 
 
 def _failure(found: Answer) -> str:
@@ -194,9 +202,19 @@ def explanation(found: Answer) -> Iterator[str]:
         yield ""
         yield "How it ended before:"
         for end in found["ends"][-ENDS_SHOWN:]:
-            told = clean(f"{_failure(end)}: {end.get('message') or end.get('state', '-')}")
+            told = clean(f"{_failure(end)}: {_told(end) or end.get('state', '-')}")
             yield f"  attempt {end.get('fence', '-')} on {local_id(end.get('island'))}: {told}"
+            if (end.get("cause") or {}).get("try_this"):
+                yield f"        try  {clean(str(end['cause']['try_this']))}"
         yield from retries(found.get("retries"))
+
+
+OUTLOOKS = {
+    "fits_now": "can start now",
+    "would_wait": "would wait",
+    "after_others": "start once others have succeeded",
+    "can_never_fit": "can never fit",
+}
 
 
 def plan(found: Answer) -> Iterator[str]:
@@ -206,8 +224,11 @@ def plan(found: Answer) -> Iterator[str]:
         if len(members) > 1:
             yield f"{clean(str(member.get('name', '')))}:"
         yield from explanation(member)
-    if len(members) > 10:
-        yield f"... and {len(members) - 10} more members"
+    in_all = int(found.get("members_in_all") or len(members))
+    if in_all > 10:
+        yield f"... and {in_all - 10:,} more members; of all {in_all:,}:"
+        for outlook, count in (found.get("outlooks") or {}).items():
+            yield f"  {count:,} {OUTLOOKS.get(outlook, outlook)}"
 
 
 def plain(found: Any) -> Iterator[str]:

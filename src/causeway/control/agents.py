@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import bisect
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -51,6 +52,7 @@ from causeway.model.protocol import (
 from causeway.model.values import replace
 from causeway.perceive import flaws as flaws_of
 from causeway.ports.store import ProgressRow
+from causeway.recover import Diagnosis, asks_why
 
 PROTOCOLS = tuple(range(max(1, PROTOCOL - 1), PROTOCOL + 1))
 """Agent protocol versions that this centre speaks: its own and the one before, so that a centre is
@@ -271,8 +273,16 @@ class Synced:
     """Whether it told figures; the reply then says which islands may be probed."""
 
 
-def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> Synced:
-    """Take in one sync. Raises `Conflict` for one that was overtaken by a later one."""
+def sync(
+    tx: Tx,
+    session: Session,
+    request: SyncRequest,
+    settings: Settings,
+    *,
+    told: Mapping[tuple[str, int], Diagnosis] | None = None,
+) -> Synced:
+    """Take in one sync; `told` is what the last words of ended programs show. Raises `Conflict`
+    for a sync that was overtaken by a later one."""
     claims.check(request)
     island = tx.island(session.island)
     if session.number != island.session:
@@ -289,7 +299,8 @@ def sync(tx: Tx, session: Session, request: SyncRequest, settings: Settings) -> 
     acks: list[TickAck] = []
     release: list[ReleaseCommand] = []
     for report in request.reports:
-        _report(tx, island, report, settings, acks, release)
+        why = told.get((report.job, report.fence)) if told else None
+        _report(tx, island, (report, why), settings, acks, release)
     for job in tx.held_on(island.id):
         _unreported(tx, job, reports, request.known)
     if request.leaving:
@@ -364,11 +375,12 @@ def probes(state: State, island: str) -> dict[str, str]:
 def _report(
     tx: Tx,
     island: Island,
-    report: AttemptReport,
+    said: tuple[AttemptReport, Diagnosis | None],
     settings: Settings,
     acks: list[TickAck],
     release: list[ReleaseCommand],
 ) -> None:
+    report, why = said
     job = tx.job(report.job)
     attempt = job.current if job is not None else None
     if (
@@ -386,7 +398,7 @@ def _report(
         acks.append(TickAck(job=job.id, fence=attempt.fence, ticks=attempt.usage.ticks))
     attempt = _progress(tx, job, attempt, report)
     attempt = _described(attempt, report)
-    if _ended(tx, job, attempt, report):
+    if _ended(tx, job, attempt, report, why=why):
         release.append(ReleaseCommand(job=report.job, fence=report.fence))
         return
     job = _advance(tx, job, attempt, report)
@@ -438,7 +450,9 @@ def _progress(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Atte
     return replace(attempt, last_step=report.last_step, first_step_ms=first_ms)
 
 
-def _ended(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> bool:
+def _ended(
+    tx: Tx, job: Job, attempt: Attempt, report: AttemptReport, *, why: Diagnosis | None
+) -> bool:
     """Carry out a terminal report once all its usage is booked."""
     if report.phase == Phase.REFUSED:
         attempt = replace(attempt, message=report.message[:2000])
@@ -459,6 +473,8 @@ def _ended(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> bool:
         lifecycle.succeed(tx, job, attempt, dict(report.outputs))
     elif report.phase == Phase.STOPPED:
         lifecycle.stopped(tx, job, attempt)
+    elif why is not None and asks_why(report):
+        lifecycle.fail(tx, job, replace(attempt, cause=why.cause), why.failure)
     else:
         lifecycle.fail(tx, job, attempt, report.failure or FailureClass.USER)
     return True

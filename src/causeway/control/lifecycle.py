@@ -179,6 +179,7 @@ def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact
         failure=failure.value,
         exit_code=closed.exit_code,
         message=closed.message[:500],
+        cause=closed.cause.message if closed.cause else "",
     )
     if job.stop_intent is StopIntent.CANCEL:
         return _cancelled(tx, with_attempt(job, closed))
@@ -191,6 +192,7 @@ def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact
     )
     counted = with_attempt(counted, _charged(counted, failure))
     verdict = after_end(counted, failure, tx.now_ms)
+    reasons = (*verdict.reasons, *((closed.cause,) if closed.cause else ()))
     if verdict.requeue:
         return tx.put_job(
             replace(
@@ -198,14 +200,14 @@ def _end_badly(tx: Tx, job: Job, closed: Attempt, failure: FailureClass, *, fact
                 state=moved(job, Move.REQUEUE),
                 queued_ms=tx.now_ms,
                 not_before_ms=verdict.not_before_ms,
-                reasons=verdict.reasons,
+                reasons=reasons,
             ),
             "job.requeued",
             after=failure.value,
             not_before_ms=verdict.not_before_ms,
             resume_step=job.checkpoint.step if job.checkpoint else -1,
         )
-    return give_up(tx, counted, verdict.reasons)
+    return give_up(tx, counted, reasons)
 
 
 def _charged(job: Job, failure: FailureClass) -> Attempt:

@@ -15,6 +15,7 @@ from causeway.ports import Clock
 from causeway.ports.artifacts import ChunkStore
 from causeway.ports.logs import Logs
 from causeway.ports.store import Store
+from causeway.recover import Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class Parts:
     unseal: Callable[[bytes], bytes]
     forecast: Callable[[Snapshot, str], Awaitable[object]]
     """When a waiting job would start and end; the answer is a value that encodes as JSON."""
+    faults: tuple[Fault, ...] = ()
+    """What a program's last words may show; empty: its exit code alone decides."""
     upkeep: Upkeep | None = None
     """The daily task; None where nothing is kept on a disk."""
     webhooks: Webhooks | None = None

@@ -350,6 +350,8 @@ class Attempt:
     """Ends in a row without progress, its own included; at the policy's most the job is given
     up."""
     message: str = ""
+    cause: Reason | None = None
+    """Why the program ended so, as far as its last words show."""
     isolation: str = ""
     """Level in force at the island."""
     warm: bool = False

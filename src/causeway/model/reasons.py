@@ -81,6 +81,8 @@ class Token(StrEnum):
     """Its retry budget for this class of failure is used up."""
     NO_PROGRESS = "no_progress"
     """It fails again and again without a new checkpoint, or in exactly the same way."""
+    DIAGNOSED = "diagnosed"
+    """What its last words on stderr, or its exit code, say about why it ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
     decide         an attempt ended badly: try again (when?) or give up, with the reasons
     budgets        what each class of failure has used of its retries, and the row without progress
+    diagnosis      a program's last words -> the class of its end, with the reason
     faults         the fault library: signals -> cause -> action; classes of exit codes
     availability   white-paper availability, Young, Daly, expected ETTR, best checkpoint interval
     measured       MTBF, MTTR and goodput of one job, from its own attempts
@@ -20,22 +21,27 @@ from causeway.recover.availability import (
 )
 from causeway.recover.budgets import Standing, budget, stalls, standing
 from causeway.recover.decide import Verdict, after_end
+from causeway.recover.diagnosis import LAST_WORDS_BYTES, Diagnosis, asks_why, diagnosis
 from causeway.recover.faults import FAULTS_FILE, Fault, classify, diagnose, parse
 from causeway.recover.measured import Measured, measured
 
 __all__ = [
     "FAULTS_FILE",
+    "LAST_WORDS_BYTES",
+    "Diagnosis",
     "Fault",
     "Measured",
     "Standing",
     "Verdict",
     "after_end",
+    "asks_why",
     "availability_share",
     "best_interval_s",
     "budget",
     "classify",
     "daly_interval_s",
     "diagnose",
+    "diagnosis",
     "expected_ettr_share",
     "measured",
     "parse",

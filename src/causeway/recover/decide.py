@@ -6,7 +6,7 @@ what cannot succeed:
 - *No progress*: so many failures in a row of the job's or the machine's making, without a new
   checkpoint in between. Losing an island, giving way and being refused are nobody's failure to make
   progress and do not count.
-- *The same end*: the program itself ended twice with the same exit code and the same message. A
+- *The same end*: the program itself ended twice with the same exit code and the same last words. A
   third time would be the same; the budget is not spent on it. Ends without any message cannot be
   compared, so they only count against the budget.
 
@@ -158,7 +158,7 @@ def same_ends(job: Job) -> int:
     if not ends or ends[-1] is not job.attempts[-1]:
         return 0
     last = ends[-1]
-    if not fingerprint(last.message):
+    if not fingerprint(_said(last)):
         return 0
     newest = job.checkpoint.fence if job.checkpoint else 0
     count = 0
@@ -180,7 +180,12 @@ def fingerprint(message: str) -> str:
 
 
 def _way(attempt: Attempt) -> tuple[int | None, str]:
-    return attempt.exit_code, fingerprint(attempt.message)
+    return attempt.exit_code, fingerprint(_said(attempt))
+
+
+def _said(attempt: Attempt) -> str:
+    """What is known of an end: the engine's words, and the program's own last ones."""
+    return f"{attempt.message} {attempt.cause.message if attempt.cause else ''}"
 
 
 def _ending(job: Job, failure: FailureClass) -> str:
@@ -257,7 +262,7 @@ def _same_end(job: Job) -> Reason:
         f"(exit code {attempt.exit_code}); a further try would end so too.",
         evidence={
             "exit_code": -1 if attempt.exit_code is None else attempt.exit_code,
-            "fingerprint": fingerprint(attempt.message),
+            "fingerprint": fingerprint(_said(attempt)),
         },
         waiting_helps=False,
         try_this=f"causeway logs {job.id}",

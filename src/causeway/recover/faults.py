@@ -63,6 +63,8 @@ class Fault:
     action: Action
     cause: str
     """A sentence for a person."""
+    hint: str
+    """What that person may try; empty where it is not theirs to mend."""
     source: str
 
 
@@ -90,6 +92,7 @@ def _fault(entry: dict[str, str], *, where: str) -> Fault:
             failure=FailureClass(entry["failure"]),
             action=Action(entry["action"]),
             cause=entry["cause"],
+            hint=entry.get("hint", ""),
             source=entry["source"],
         )
     except (KeyError, TypeError, ValueError, re.error) as problem:

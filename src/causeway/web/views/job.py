@@ -64,6 +64,8 @@ class AttemptLine:
     retries: str
     """What its end left of the retries of its class; empty where none was counted."""
     message: str
+    cause: ReasonLine | None
+    """Why, as far as its last words show."""
     cost: Amount
     cost_is_estimate: bool
     device_ms: int
@@ -239,6 +241,7 @@ def _attempt(attempt: Attempt) -> AttemptLine:
         failure=attempt.failure.value if attempt.failure else "",
         retries=left(attempt.budget) if attempt.budget else "",
         message=attempt.message,
+        cause=reason_line(attempt.cause) if attempt.cause else None,
         cost=accrued(attempt),
         cost_is_estimate=not attempt.ended_ms,
         device_ms=usage.device_ms,
