@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import yaml
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.engines
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_gpt"
@@ -31,7 +30,10 @@ TINY = shlex.split(
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Import the scripts as they import one another, in an empty working folder."""
+    """Import the scripts as they import one another, in an empty working folder.
+
+    PyTorch comes here and not with the module: collecting the quick tests need not wait for it."""
+    pytest.importorskip("torch")
     for name in ("CAUSEWAY_CHECKPOINT_DIR", "CAUSEWAY_RESUME_DIR", "RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.syspath_prepend(str(EXAMPLE))
@@ -126,7 +128,7 @@ def test_the_model_is_a_llama_that_samples(example: Any, capsys: pytest.CaptureF
 
 
 def test_the_mathematics_is_causal_and_rotary(example: Any) -> None:
-    model = importlib.import_module("model")
+    torch, model = importlib.import_module("torch"), importlib.import_module("model")
     net = model.GPT(model.Shape(dim=32, layers=2, heads=4, kv_heads=2, hidden=48, context=16))
     tokens = torch.arange(12)[None]
     changed = tokens.clone()
@@ -156,7 +158,7 @@ def test_every_byte_has_its_own_token(example: Any) -> None:
 def test_the_text_is_the_same_each_time_and_held_out_files_are_not_trained_on(
     example: Any, tmp_path: Path
 ) -> None:
-    text = importlib.import_module("text")
+    torch, text = importlib.import_module("torch"), importlib.import_module("text")
     for number in range(40):
         (tmp_path / f"m{number:02}.py").write_text(f"{number:02}" * 10)
     (tmp_path / "tests").mkdir()

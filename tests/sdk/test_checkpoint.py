@@ -14,8 +14,15 @@ from causeway.model.errors import InvalidInput, Unavailable
 from causeway.sdk import checkpoint
 from causeway.sdk.checkpoint import Checkpointer
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.engines
+torch: Any = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _torch() -> None:
+    """Import PyTorch for the tests, not with the module: the quick ones are collected without."""
+    global torch
+    torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(autouse=True)
