@@ -9,12 +9,13 @@ import pytest
 from fleet_for_tests import NOW_MS, always, capacity, gpus, pool, running, snapshot, spec, waiting
 
 from causeway.model.errors import NotFound
-from causeway.model.fleet import PoolView, TenantShare
+from causeway.model.fleet import PoolView, Snapshot, TenantShare
 from causeway.model.islands import OwnerPolicy
+from causeway.model.jobs import JobSpec, Member, Submission
 from causeway.model.money import Purchase
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.model.resources import AcceleratorRequest
-from causeway.schedule import Outlook, explain, quote, quote_job
+from causeway.schedule import Explanation, Outlook, Quote, explain, quote
 
 
 def never(text: str, view: PoolView) -> bool:
@@ -33,7 +34,7 @@ def never(text: str, view: PoolView) -> bool:
             "raise the price cap to $0.03 ",
         ),
         ({"cores": 9}, [{"cores": 8}, {"cores": 4}], ("cpus",), "ask for 8 cores"),
-        ({"cores": 3, "num_nodes": 3}, [{"cores": 8}], ("num_nodes",), "use 2 node(s)"),
+        ({"cores": 3, "num_nodes": 3}, [{"cores": 8}], ("num_nodes",), "use 2 nodes"),
         (
             {"budget_micros": 10_000, "expected_run_s": 3600.0},
             [{"usd": "0.05"}],
@@ -153,7 +154,7 @@ def test_a_running_job_is_said_to_run_and_an_unknown_one_is_not_found() -> None:
 )
 def test_a_quote_says_now_later_or_never(cores: int, free: int, outlook: Outlook) -> None:
     view = snapshot(pool("a", cores=4, free=capacity(free)))
-    told = quote_job(view, waiting("new", cores), matches=always)
+    told = quoted(view, spec(cores))
     assert told.outlook is outlook
     if outlook is Outlook.FITS_NOW:
         assert told.headline.startswith("It can start now on a")
@@ -164,7 +165,7 @@ def test_a_quote_says_now_later_or_never(cores: int, free: int, outlook: Outlook
 
 def test_a_quote_counts_those_who_are_ahead() -> None:
     view = snapshot(pool("a", cores=2), jobs=(waiting("ahead", 2, submitted_ms=1),))
-    told = quote_job(view, waiting("new", 2), matches=always)
+    told = quoted(view, spec(2))
     assert told.outlook is Outlook.WOULD_WAIT
 
 
@@ -178,12 +179,48 @@ def test_a_quote_of_a_specification_asks_the_law_and_keeps_the_tenants_budget() 
         assert now_ms == NOW_MS
         return {job.id: {barred.pool: cited} for job in jobs}
 
-    view = snapshot(
-        free, barred, jobs=(waiting("poor", tenant="acme", tenant_budget_left_micros=50_000),)
-    )
-    told = quote(view, spec(1), tenant="other", matches=always, verdicts=law)
+    view = snapshot(free, barred)
+    told = quoted(view, spec(1), tenant="other", verdicts=law)
     assert told.outlook is Outlook.FITS_NOW
     assert [c.name for c in told.candidates if c.feasible] == ["free"]
-    mine = quote(view, spec(2), tenant="acme", matches=always, verdicts=law)
+    mine = quoted(view, spec(2), verdicts=law, tenant_budget_left_micros=50_000)
     assert mine.outlook is Outlook.CAN_NEVER_FIT
     assert mine.reasons[0].token in {Token.BUDGET, Token.LAW}
+
+
+def test_members_of_a_submission_are_asked_about_together() -> None:
+    members = tuple(Member(name=f"m{i}", spec=spec(1)) for i in range(150))
+    told = ask(snapshot(pool("a", cores=4)), Submission(name="many", members=members))
+    assert told.outlooks == {"fits_now": 4, "would_wait": 146}
+    assert [m.name for m in told.members] == [f"m{i}" for i in range(100)]
+    assert [m.explanation.outlook.value for m in told.members[:5]] == ["fits_now"] * 4 + [
+        "would_wait"
+    ]
+
+
+def test_a_member_that_needs_others_comes_after_them_and_may_never_fit() -> None:
+    flow = Submission(
+        name="flow",
+        members=(
+            Member(name="first", spec=spec(4)),
+            Member(name="second", spec=spec(4), needs=("first",)),
+            Member(name="huge", spec=spec(400), needs=("first", "second")),
+        ),
+    )
+    told = ask(snapshot(pool("a", cores=4)), flow)
+    assert told.outlooks == {"fits_now": 1, "after_others": 1, "can_never_fit": 1}
+    second = told.members[1].explanation
+    assert second.headline.startswith("It starts once first has succeeded.")
+    assert "It can start now on a" in second.headline
+
+
+def ask(view: Snapshot, submission: Submission, **asker: Any) -> Quote:
+    verdicts = asker.pop("verdicts", lambda jobs, pools, now_ms: {})
+    return quote(
+        view, submission, asker=waiting("asker", **asker), matches=always, verdicts=verdicts
+    )
+
+
+def quoted(view: Snapshot, wanted: JobSpec, **asker: Any) -> Explanation:
+    one = Submission(name="one", members=(Member(name="one", spec=wanted),))
+    return ask(view, one, **asker).members[0].explanation

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from causeway import price, recover, schedule
+from causeway import perceive, price, recover, schedule
 from causeway.api import placement, submitting
 from causeway.api.door import Door, counts_of
 from causeway.api.endpoints import Endpoint
@@ -19,8 +19,8 @@ from causeway.control import rounds, submit
 from causeway.control.state import State
 from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
-from causeway.model.fleet import Snapshot
-from causeway.model.jobs import TERMINAL, Job, JobState
+from causeway.model.fleet import Snapshot, WaitingJob
+from causeway.model.jobs import TERMINAL, Job, JobState, Submission
 from causeway.model.parties import AccessRole
 from causeway.spec import parse_bytes
 
@@ -163,19 +163,31 @@ async def plan(door: Door, request: Request) -> Response:
     caller = await door.caller(request)
     submission = parse_bytes(await body_of(request))
     submitting.check_where(submission)
-    picture = await door.service.read(lambda state: picture_of(door, state))
-    quotes = []
-    for member in submission.members[:100]:
-        made = await asyncio.to_thread(
-            schedule.quote,
-            picture,
-            member.spec,
-            tenant=caller.tenant,
-            matches=door.plane.matches,
-            verdicts=door.plane.verdicts,
-        )
-        quotes.append({"name": member.name, **plain(made)})
-    return json_response({"members": quotes, "notes": list(submission.notes)})
+    picture, asker = await door.service.read(
+        lambda state: (picture_of(door, state), _asker(state, caller.tenant, submission))
+    )
+    made = await asyncio.to_thread(
+        schedule.quote,
+        picture,
+        submission,
+        asker=asker,
+        matches=door.plane.matches,
+        verdicts=door.plane.verdicts,
+    )
+    members = [{"name": one.name, **plain(one.explanation)} for one in made.members]
+    body = {
+        "members": members,
+        "members_in_all": len(submission.members),
+        "outlooks": made.outlooks,
+        "notes": list(submission.notes),
+    }
+    return json_response(body)
+
+
+def _asker(state: State, tenant: str, submission: Submission) -> WaitingJob:
+    """Return what is common to the jobs of a submission: whose they are, and what that one has."""
+    first = Job(id="", tenant=tenant, spec=submission.members[0].spec)
+    return perceive.waiting_job(first, state.tenants.get(tenant))
 
 
 async def logs(door: Door, request: Request) -> Response:

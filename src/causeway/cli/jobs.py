@@ -54,8 +54,6 @@ def launch(
             talk.say("Nothing was submitted.")
             return exits.SAID_NO
         made = client.submit(text, key=key or uuid.uuid4().hex, folder=folder)
-    for note in made.get("notes") or ():
-        talk.say(f"note: {talk.clean(str(note))}")
     talk.show(made, lambda m: [str(m.get("id", ""))], as_json=json)
     talk.say(f"Follow it: causeway logs {local_id(made.get('id'))} -f")
     return exits.OK
@@ -116,7 +114,7 @@ def _question(staged: Staged, planned: dict[str, Any]) -> str:
 
 
 def _planned_exit(planned: dict[str, Any]) -> int:
-    outlooks = {str(m.get("outlook", "")) for m in planned.get("members") or [planned]}
+    outlooks = set(planned.get("outlooks") or ())
     if "can_never_fit" in outlooks:
         return exits.NEVER_FITS
     return exits.SAID_NO if "would_wait" in outlooks else exits.OK

@@ -1,7 +1,7 @@
 """The schedule room: a picture of the fleet and its queue in, one plan with reasons out.
 
 `plan` decides a round, `explain` says why a job is where it is and what would change that,
-`quote` says what would happen to a job that is not submitted yet. All three run the same
+`quote` says what would happen to a submission that is not sent yet. All three run the same
 filters, scores and queue. This room never talks to an island, never reads a clock and never
 changes a job; the shell carries a plan out and may be refused, and then asks again with a newer
 picture.
@@ -13,11 +13,9 @@ from causeway.schedule.explain import (
     Explanation,
     Outlook,
     QuotaView,
-    Verdicts,
     explain,
-    quote,
-    quote_job,
 )
+from causeway.schedule.quote import Quote, Verdicts, quote
 from causeway.schedule.round import plan
 
 __all__ = [
@@ -26,10 +24,10 @@ __all__ = [
     "Matches",
     "Outlook",
     "QuotaView",
+    "Quote",
     "Verdicts",
     "explain",
     "line_of",
     "plan",
     "quote",
-    "quote_job",
 ]

@@ -21,7 +21,7 @@ from causeway.schedule.ask import Matches
 from causeway.schedule.filters import expected_cost_micros
 from causeway.schedule.ranking import Ranking
 from causeway.schedule.round import Round
-from causeway.schedule.words import cores, duration, gib, names
+from causeway.schedule.words import cores, counted, duration, gib, names
 
 SHOWN_MAX = 8
 PRICES_MAX = 16
@@ -226,10 +226,10 @@ def _size_options(trial: Round, job: WaitingJob, pools: list[PoolView]) -> Itera
         count = _largest(c.accelerators // spec.num_nodes for c in free)
         if 0 < count < wanted.count:
             fewer = replace(need, accelerator=replace(wanted, count=count))
-            yield _sized("accelerator", f"ask for {count} accelerator(s) per node", fewer)
+            yield _sized("accelerator", f"ask for {counted(count, 'accelerator')} per node", fewer)
     for nodes in range(spec.num_nodes - 1, 0, -1):
         if any(c.fits(need, nodes) for c in free):
-            yield _of_spec("num_nodes", f"use {nodes} node(s)", _with_nodes(nodes))
+            yield _of_spec("num_nodes", f"use {counted(nodes, 'node')}", _with_nodes(nodes))
             return
 
 

@@ -1,21 +1,19 @@
-"""Why a job is where it is, what would change that, and what a job would meet before it is sent.
+"""Why a job is where it is, and what would change that.
 
-Both answers run the real round on the snapshot, so they cannot disagree with the scheduler:
-`explain` for a job in the queue, `quote` for one that is not submitted yet. Changes are proposed
-in `changes` and each is checked by running the same filters on the changed job; one that does
-not help is not shown. An explanation is for one instant: the next report of an island may change
-it.
+The answer runs the real round on the snapshot, so it cannot disagree with the scheduler. Changes
+are proposed in `changes` and each is checked by running the same filters on the changed job; one
+that does not help is not shown. An explanation is for one instant: the next report of an island
+may change it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from causeway.model.errors import NotFound
-from causeway.model.fleet import Candidate, Place, PoolView, RunningJob, Snapshot, WaitingJob
-from causeway.model.jobs import JobSpec
+from causeway.model.fleet import Candidate, Place, Plan, RunningJob, Snapshot, WaitingJob
 from causeway.model.reasons import Reason
 from causeway.schedule.ask import Ask, Matches
 from causeway.schedule.changes import Change, changes_for
@@ -24,15 +22,7 @@ from causeway.schedule.ranking import Excluded, Ranking, whole_table
 from causeway.schedule.round import Round
 from causeway.schedule.tenancy import Tenancy
 from causeway.schedule.waits import Group, together
-from causeway.schedule.words import duration
-
-QUOTED = "quoted"
-"""Stands for the identifier of a job that is not submitted."""
-
-Verdicts = Callable[
-    [Sequence[WaitingJob], Sequence[PoolView], int], Mapping[str, Mapping[str, Reason]]
-]
-"""Asks the law: jobs, offers and now -> job -> pool -> why not."""
+from causeway.schedule.words import duration, usd
 
 
 class Outlook(StrEnum):
@@ -44,6 +34,9 @@ class Outlook(StrEnum):
     """This round places it."""
     WOULD_WAIT = "would_wait"
     """Time can cure all that is in its way at one offer or more."""
+    AFTER_OTHERS = "after_others"
+    """Jobs that it needs must succeed first; not submitted yet, and nothing else is in its way for
+    good."""
     CAN_NEVER_FIT = "can_never_fit"
     """No offer of today's fleet would ever take it; the job or the fleet must change."""
 
@@ -94,72 +87,50 @@ def explain(snapshot: Snapshot, job_id: str, *, matches: Matches) -> Explanation
     raise NotFound(f"job {job_id} neither waits nor runs", hint="causeway ps")
 
 
-def quote(
-    snapshot: Snapshot, spec: JobSpec, *, tenant: str, matches: Matches, verdicts: Verdicts
-) -> Explanation:
-    """Say what would happen to a job that is not submitted: the same round, last in its line.
-
-    `verdicts` asks the law about it, as the shell does for jobs in the queue. What is left of the
-    tenant's budget is taken from its waiting jobs; with none waiting, only the job's own counts.
-    """
-    left = [j.tenant_budget_left_micros for j in snapshot.waiting if j.tenant == tenant]
-    job = WaitingJob(
-        id=QUOTED,
-        tenant=tenant,
-        spec=spec,
-        queued_ms=snapshot.now_ms,
-        submitted_ms=snapshot.now_ms,
-        tenant_budget_left_micros=left[0] if left else None,
-    )
-    asked = verdicts((job,), snapshot.pools, snapshot.now_ms)
-    return quote_job(
-        replace(snapshot, verdicts={**snapshot.verdicts, **asked}), job, matches=matches
-    )
-
-
-def quote_job(snapshot: Snapshot, job: WaitingJob, *, matches: Matches) -> Explanation:
-    """Say the same of a job whose identifier, budget and past the caller has filled in.
-
-    `job.id` must be new; the law's verdicts for it are looked up in the snapshot under that id.
-    """
-    return _explained(replace(snapshot, waiting=(*snapshot.waiting, job)), job, matches)
-
-
 def _explained(snapshot: Snapshot, job: WaitingJob, matches: Matches) -> Explanation:
     # The whole queue may be looked at: one person asks about one job, however far back it is.
     decided = Round(snapshot, matches, limit=len(snapshot.waiting)).decide()
-    fresh = Round(snapshot, matches, limit=1)
-    ranking = fresh.ranking_of(job)
-    place = next((p for p in decided.places if p.job == job.id), None)
-    reasons = (
-        place.reasons
-        if place is not None
-        else next((w.reasons for w in decided.waits if w.job == job.id), ())
-    )
-    outlook = _outlook(place, reasons)
-    excluded = tuple(
-        Excluded(offer=row.offer, reasons=all_reasons(ranking.ask, row.offer.pool))
-        for row in ranking.excluded
-    )
-    complete = Ranking(ask=ranking.ask, eligible=ranking.eligible, excluded=excluded)
-    candidates = place.candidates if place is not None else whole_table(complete, fresh.ledgers)
-    return Explanation(
-        job=job.id,
-        outlook=outlook,
-        headline=_headline(outlook, place, reasons=reasons, ask=ranking.ask),
-        reasons=reasons,
-        candidates=candidates,
-        blockers=_blockers(candidates),
-        changes=() if place is not None else changes_for(snapshot, job, matches=matches),
-        quota=_quota(fresh.tenancy, job.tenant),
-    )
+    return Decided(snapshot, decided, matches).of(job)
 
 
-def _outlook(place: Place | None, reasons: tuple[Reason, ...]) -> Outlook:
-    if place is not None:
-        return Outlook.FITS_NOW
-    hopeful = any(reason.waiting_helps for reason in reasons)
-    return Outlook.WOULD_WAIT if hopeful else Outlook.CAN_NEVER_FIT
+class Decided:
+    """A round that was decided, and what it means for each job that was in it."""
+
+    def __init__(self, snapshot: Snapshot, plan: Plan, matches: Matches) -> None:
+        self._snapshot = snapshot
+        self._matches = matches
+        self._fresh = Round(snapshot, matches, limit=1)
+        self._places = {place.job: place for place in plan.places}
+        self._waits = {wait.job: wait.reasons for wait in plan.waits}
+
+    def outlook(self, job: str) -> Outlook:
+        """Say in a word what the round means for a job."""
+        if job in self._places:
+            return Outlook.FITS_NOW
+        hopeful = any(reason.waiting_helps for reason in self._waits.get(job, ()))
+        return Outlook.WOULD_WAIT if hopeful else Outlook.CAN_NEVER_FIT
+
+    def of(self, job: WaitingJob) -> Explanation:
+        """Explain one job."""
+        fresh, place, outlook = self._fresh, self._places.get(job.id), self.outlook(job.id)
+        ranking = fresh.ranking_of(job)
+        reasons = self._waits.get(job.id, ()) if place is None else place.reasons
+        excluded = tuple(
+            Excluded(offer=row.offer, reasons=all_reasons(ranking.ask, row.offer.pool))
+            for row in ranking.excluded
+        )
+        complete = Ranking(ask=ranking.ask, eligible=ranking.eligible, excluded=excluded)
+        candidates = place.candidates if place else whole_table(complete, fresh.ledgers)
+        return Explanation(
+            job=job.id,
+            outlook=outlook,
+            headline=_headline(outlook, place, reasons=reasons, ask=ranking.ask),
+            reasons=reasons,
+            candidates=candidates,
+            blockers=_blockers(candidates),
+            changes=() if place else changes_for(self._snapshot, job, matches=self._matches),
+            quota=_quota(fresh.tenancy, job.tenant),
+        )
 
 
 def _headline(
@@ -169,7 +140,7 @@ def _headline(
         row = place.candidates[0]
         assumed = f", if it runs {duration(ask.run_s)} (assumed)" if ask.run_assumed else ""
         price_usd = row.terms_usd.get("price", 0.0)
-        return f"It can start now on {row.name}, for about {price_usd:.4g} USD{assumed}."
+        return f"It can start now on {row.name}, for about {usd(price_usd)}{assumed}."
     first = reasons[0].message if reasons else "It was not looked at."
     if outlook is Outlook.WOULD_WAIT:
         return f"It waits. {first}"

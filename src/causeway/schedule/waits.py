@@ -23,7 +23,7 @@ from causeway.schedule.ranking import (
     shortage_reason,
 )
 from causeway.schedule.tenancy import Standing, Tenancy
-from causeway.schedule.words import duration, names
+from causeway.schedule.words import counted, duration, names
 
 _ORDER = {Severity.BLOCK: 0, Severity.WAIT: 1, Severity.INFO: 2}
 
@@ -119,16 +119,16 @@ def over_quota(ask: Ask, tenancy: Tenancy, standing: Standing) -> Reason:
         tenancy.devices(ask.tenant),
     )
     never = standing is Standing.NEVER
-    tail = (
-        "is more than quota and loan together"
-        if never
-        else f"does not fit beside the {used} in use"
-    )
+    one = ask.devices == 1
+    if never:
+        tail = f"{'is' if one else 'are'} more than quota and loan together"
+    else:
+        tail = f"{'does' if one else 'do'} not fit beside the {used} in use"
     return Reason(
         token=Token.QUOTA,
         severity=Severity.BLOCK if never else Severity.WAIT,
-        message=f"Its {ask.devices} device(s) {tail}: {ask.tenant} has a quota of {quota} and may "
-        f"borrow {borrow}.",
+        message=f"Its {counted(ask.devices, 'device')} {tail}: {ask.tenant} has a quota of {quota} "
+        f"and may borrow {borrow}.",
         evidence={
             "needed_devices": ask.devices,
             "used_devices": used,
@@ -176,7 +176,7 @@ def evicting(eviction: Eviction) -> Reason:
     return Reason(
         token=Token.CAPACITY,
         severity=Severity.WAIT,
-        message=f"{len(eviction.victims)} attempt(s) on {pool.name} were asked to give way to it.",
+        message=f"{counted(len(eviction.victims), 'attempt')} on {pool.name} must give way to it.",
         evidence={
             "island": pool.name,
             "attempts": len(eviction.victims),

@@ -7,6 +7,7 @@ reason's evidence.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from causeway.model.resources import Capacity, Resources
 
@@ -35,10 +36,20 @@ def gib(size_bytes: int) -> str:
 def usd(amount: float) -> str:
     """Say an amount of dollars with four significant digits.
 
-    >>> usd(0.05), usd(12)
-    ('$0.05', '$12')
+    >>> usd(0.05), usd(12), usd(0.00005)
+    ('$0.05', '$12', '$0.00005')
     """
-    return f"${amount:.4g}"
+    text = f"{amount:.4g}"
+    return f"${Decimal(text):f}" if "e" in text else f"${text}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something.
+
+    >>> counted(1, "device"), counted(3, "device")
+    ('1 device', '3 devices')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -82,7 +93,7 @@ def amount(need: Resources, nodes: int) -> str:
         parts.append(f"{gib(need.disk_bytes * nodes)} of disk")
     if need.accelerator is not None:
         model = f" {need.accelerator.model}" if need.accelerator.model else ""
-        parts.append(f"{need.accelerator.count * nodes}{model} accelerator(s)")
+        parts.append(counted(need.accelerator.count * nodes, f"{model} accelerator".strip()))
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -92,5 +103,5 @@ def held(capacity: Capacity, need: Resources) -> str:
     if need.disk_bytes:
         parts.append(f"{gib(capacity.disk_bytes)} of disk")
     if need.accelerator is not None:
-        parts.append(f"{capacity.accelerators} accelerator(s)")
+        parts.append(counted(capacity.accelerators, "accelerator"))
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
