@@ -58,7 +58,7 @@ def test_version_2_writes_its_limits(tmp_path: Path) -> None:
 
 
 def test_version_2_figures_are_read(tmp_path: Path) -> None:
-    group = Group(folders={"unified": tmp_path})
+    group = Group(folders={"unified": str(tmp_path)})
     (tmp_path / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
     (tmp_path / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
     (tmp_path / "memory.current").write_text("4096\n")
@@ -78,7 +78,7 @@ def test_version_1_writes_its_limits(tmp_path: Path) -> None:
 
 
 def test_a_group_that_somebody_removed_reads_as_nothing(tmp_path: Path) -> None:
-    group = Group(folders={"unified": tmp_path / "gone"})
+    group = Group(folders={"unified": str(tmp_path / "gone")})
     assert (group.cpu_ms(), group.memory_kills(), group.memory_bytes()) == (0, 0, 0)
     assert group.pids() == ()
     assert group.remove()

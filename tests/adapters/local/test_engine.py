@@ -326,7 +326,7 @@ def test_groups_of_a_killed_agent_are_cleared(tmp_path: Path) -> None:
     made = Bench(root)
     made.end(made.start("true"))
     made.engine.close()
-    assert not any(folder.exists() for folder in left.folders.values())
+    assert not any(Path(folder).exists() for folder in left.folders.values())
 
 
 def test_close_leaves_no_group_and_no_process(bench: Bench) -> None:

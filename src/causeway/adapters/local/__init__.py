@@ -2,6 +2,7 @@
 
     engine.py       the port: start, stop, poll, forget; one thread that owns every attempt
     conductor.py    how attempts move from set-up to the end
+    launcher.py     how attempts begin: what each is given, which processes are ordered
     attempt.py      one attempt's mutable present and how it becomes a `Status`
     orders.py       what each process is started with
     gauge.py        what an attempt uses; census.py reads it where there are no groups

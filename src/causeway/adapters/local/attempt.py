@@ -71,6 +71,8 @@ class Running:
     """Everything that the engine's thread knows of one attempt."""
 
     launch: Launch
+    folder: Path = Path()
+    """The launch's folder without links, once it is made."""
     isolation: str = ""
     stage: Stage = Stage.SETUP
     image: str = ""

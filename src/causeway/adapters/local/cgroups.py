@@ -40,21 +40,25 @@ class Bounds:
 class Group:
     """One made group: the same name below every controller's own tree (v1) or one folder (v2)."""
 
-    folders: Mapping[str, Path]
-    """By controller; `unified` alone in version 2."""
+    folders: Mapping[str, str]
+    """By controller; `unified` alone in version 2. Paths are texts here: a group is made and read
+    for every attempt, and taking paths apart would cost more than the kernel's part."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return the folders, each once: controllers may share one."""
+        return tuple(dict.fromkeys(self.folders.values()))
 
     @property
     def joins(self) -> tuple[str, ...]:
         """Return the files that a process writes itself into."""
-        return tuple(
-            str(folder / "cgroup.procs") for folder in dict.fromkeys(self.folders.values())
-        )
+        return tuple(f"{folder}/cgroup.procs" for folder in self.places)
 
     def pids(self) -> tuple[int, ...]:
         """Return the processes inside."""
         folder = self.folders.get("unified") or self.folders["pids"]
         try:
-            return tuple(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
+            return tuple(int(pid) for pid in _read(f"{folder}/cgroup.procs").split())
         except FileNotFoundError:
             return ()
 
@@ -67,28 +71,28 @@ class Group:
     def cpu_ms(self) -> int:
         """Return the CPU time used so far; 0 when nothing counts it."""
         if "unified" in self.folders:
-            return _keyed(self.folders["unified"] / "cpu.stat").get("usage_usec", 0) // 1000
+            return _keyed(f"{self.folders['unified']}/cpu.stat").get("usage_usec", 0) // 1000
         folder = self.folders.get("cpuacct")
-        return _number(folder / "cpuacct.usage") // 1_000_000 if folder else 0
+        return _number(f"{folder}/cpuacct.usage") // 1_000_000 if folder else 0
 
     def memory_bytes(self) -> int:
         """Return the memory that is charged now, page cache included."""
         if "unified" in self.folders:
-            return _number(self.folders["unified"] / "memory.current")
-        return _number(self.folders["memory"] / "memory.usage_in_bytes")
+            return _number(f"{self.folders['unified']}/memory.current")
+        return _number(f"{self.folders['memory']}/memory.usage_in_bytes")
 
     def memory_kills(self) -> int:
         """Return how many processes the kernel killed for memory."""
         if "unified" in self.folders:
-            return _keyed(self.folders["unified"] / "memory.events").get("oom_kill", 0)
-        return _keyed(self.folders["memory"] / "memory.oom_control").get("oom_kill", 0)
+            return _keyed(f"{self.folders['unified']}/memory.events").get("oom_kill", 0)
+        return _keyed(f"{self.folders['memory']}/memory.oom_control").get("oom_kill", 0)
 
     def remove(self) -> bool:
         """Remove the group; False while a process is still inside (the kernel lags a little)."""
         try:
-            for folder in dict.fromkeys(self.folders.values()):
+            for folder in self.places:
                 with contextlib.suppress(FileNotFoundError):
-                    folder.rmdir()
+                    os.rmdir(folder)  # noqa: PTH106
         except OSError:
             return False
         return True
@@ -103,25 +107,31 @@ class ControlGroups:
 
     def make(self, name: str, bounds: Bounds) -> Group:
         """Make a group with its limits; `OSError` when the kernel refuses."""
-        group = Group(folders={kind: parent / name for kind, parent in self.parents.items()})
-        for folder in dict.fromkeys(group.folders.values()):
-            folder.mkdir(parents=True, exist_ok=True)
+        group = self._group(name)
+        for folder in group.places:
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)  # noqa: PTH102
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         quota_us = max(QUOTA_US_MIN, bounds.cpu_milli * PERIOD_US // 1000)
         if self.version == 2:
             folder = group.folders["unified"]
-            (folder / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
-            (folder / "memory.max").write_text(str(bounds.memory_bytes))
-            (folder / "pids.max").write_text(str(bounds.pids))
-            _write_if_there(folder / "memory.swap.max", "0")
+            _write(f"{folder}/cpu.max", f"{quota_us} {PERIOD_US}")
+            _write(f"{folder}/memory.max", str(bounds.memory_bytes))
+            _write(f"{folder}/pids.max", str(bounds.pids))
+            _write_if_there(f"{folder}/memory.swap.max", "0")
             return group
-        (group.folders["cpu"] / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (group.folders["cpu"] / "cpu.cfs_quota_us").write_text(str(quota_us))
-        (group.folders["memory"] / "memory.limit_in_bytes").write_text(str(bounds.memory_bytes))
-        _write_if_there(
-            group.folders["memory"] / "memory.memsw.limit_in_bytes", str(bounds.memory_bytes)
-        )
-        (group.folders["pids"] / "pids.max").write_text(str(bounds.pids))
+        cpu, memory = group.folders["cpu"], group.folders["memory"]
+        _write(f"{cpu}/cpu.cfs_period_us", str(PERIOD_US))
+        _write(f"{cpu}/cpu.cfs_quota_us", str(quota_us))
+        _write(f"{memory}/memory.limit_in_bytes", str(bounds.memory_bytes))
+        _write_if_there(f"{memory}/memory.memsw.limit_in_bytes", str(bounds.memory_bytes))
+        _write(f"{group.folders['pids']}/pids.max", str(bounds.pids))
         return group
+
+    def _group(self, name: str) -> Group:
+        return Group(folders={kind: f"{parent}/{name}" for kind, parent in self.parents.items()})
 
     def leftovers(self) -> list[Group]:
         """Return groups that an engine of the same folder left when it was killed."""
@@ -132,10 +142,7 @@ class ControlGroups:
             for folder in parent.iterdir()
             if folder.is_dir()
         }
-        return [
-            Group(folders={kind: parent / name for kind, parent in self.parents.items()})
-            for name in sorted(names)
-        ]
+        return [self._group(name) for name in sorted(names)]
 
     def close(self) -> None:
         """Remove the engine's own folder; one that is still in use stays for the next start."""
@@ -218,24 +225,45 @@ def _own(text: str) -> dict[str, str]:
     return found
 
 
-def _keyed(path: Path) -> dict[str, int]:
+def _keyed(path: str) -> dict[str, int]:
     """Read a file of `name number` lines."""
     try:
-        pairs = [line.split() for line in path.read_text().splitlines()]
+        pairs = [line.split() for line in _read(path).splitlines()]
     except FileNotFoundError:
         return {}
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
-def _number(path: Path) -> int:
+def _number(path: str) -> int:
     """Read a file of one number; 0 when somebody removed the group under us."""
     try:
-        return int(path.read_text())
+        return int(_read(path))
     except FileNotFoundError:
         return 0
 
 
-def _write_if_there(path: Path, text: str) -> None:
+def _read(path: str) -> str:
+    """Read one of the kernel's small files, whose size it does not know itself."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(file, 1 << 16):
+            pieces.append(piece)
+    finally:
+        os.close(file)
+    return b"".join(pieces).decode()
+
+
+def _write(path: str, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    file = os.open(path, flags, 0o644)
+    try:
+        os.write(file, text.encode())
+    finally:
+        os.close(file)
+
+
+def _write_if_there(path: str, text: str) -> None:
     """Write a limit that only kernels with swap accounting have."""
-    if path.exists():
-        path.write_text(text)
+    if os.path.exists(path):  # noqa: PTH110
+        _write(path, text)

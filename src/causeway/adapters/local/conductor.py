@@ -1,8 +1,8 @@
 """How attempts live: the moves from set-up to the end, for the engine's one thread.
 
-The conductor holds every attempt, orders processes from fork servers, and reacts to what they tell
-and to the clock. It never blocks and never waits: what must be waited for (a killed process that is
-not gone yet, a grace) is looked at again by `tick`.
+The conductor holds every attempt, has it begun by the launcher, and reacts to what the fork servers
+tell and to the clock. It never blocks and never waits: what must be waited for (a killed process
+that is not gone yet, a grace) is looked at again by `tick`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import functools
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from causeway.adapters.local import gauge, images, nvml, power, sandbox
+from causeway.adapters.local import gauge, nvml, power
 from causeway.adapters.local.accelerators import Accelerators
 from causeway.adapters.local.attempt import (
     IMAGE_RANK,
@@ -26,24 +26,15 @@ from causeway.adapters.local.attempt import (
     Stage,
     exit_code,
     killed_by,
-    newest_checkpoint,
-    rank_environment,
 )
 from causeway.adapters.local.cgroups import Group
-from causeway.adapters.local.host import (
-    CONTAINER,
-    LIMITS,
-    PROCESS,
-    SANDBOX,
-    Host,
-    free_port,
-    listens,
-)
+from causeway.adapters.local.host import CONTAINER, SANDBOX, Host, listens
 from causeway.adapters.local.images import Images
-from causeway.adapters.local.orders import bounds, has_terminal, is_shell, order
+from causeway.adapters.local.launcher import Launcher, Servers
+from causeway.adapters.local.orders import has_terminal, is_shell
+from causeway.adapters.local.sandbox import OUTER_PROCESSES
 from causeway.adapters.local.spawner import ForkServer
 from causeway.adapters.local.staging import Stager
-from causeway.adapters.local.warm import program_of
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
@@ -51,21 +42,9 @@ from causeway.ports.engine import Launch
 SAMPLE_MS = 500
 """How often CPU time and memory of running attempts are read."""
 QUIET_TRY_MS = 5
-HOLD_MS = 250
-"""How long the other ranks of a warm gang wait for rank 0 to listen."""
 QUIET_MS = 5_000
 """How long killed processes may take to be gone (one in an uninterruptible sleep never goes)."""
 TIME_LIMIT_GRACE_MS = 5_000
-
-
-class Servers(Protocol):
-    """Where processes come from."""
-
-    def cold(self) -> ForkServer:
-        """Return the fork server; `OSError` when it cannot be kept running."""
-
-    def warm(self, environment: str) -> ForkServer | None:
-        """Return the warm one of an environment when it is ready."""
 
 
 class Conductor:
@@ -82,20 +61,21 @@ class Conductor:
         accelerators: Accelerators | None = None,
     ) -> None:
         """`images` may run container images; a trial says whether they do."""
-        self.host = host
         self.accelerators = accelerators or Accelerators((), nvml.Readings())
-        self.stager = Stager(images, servers, number=self._number)
-        self.servers = servers
+        self.launcher = Launcher(host, servers, self.accelerators, now_ms=now_ms)
+        self.stager = Stager(images, servers, number=self.launcher.number)
         self.now_ms = now_ms
         self.show = show
         self.attempts: dict[Key, Running] = {}
-        self.owners: dict[int, Running] = {}
-        """Whose each process is, by its number."""
         self.forgotten: dict[Key, Launch | None] = {}
         """Attempts that are dropped once quiet, and what was started under the same key since."""
         self.trash: list[Group] = []
         """Groups that could not be removed yet."""
-        self.numbers = 0
+
+    @property
+    def host(self) -> Host:
+        """What this host lets the engine do."""
+        return self.launcher.host
 
     # --- what the agent asks ------------------------------------------------------------------
 
@@ -108,16 +88,17 @@ class Conductor:
             return
         at = self.attempts[key] = Running(launch=launch, meter=power.meter())
         try:
-            refusal = self._prepare(at)
+            refusal = self.launcher.prepare(at)
         except OSError as error:
             refusal = f"it could not be prepared: {error}"
         if refusal:
             self._end(at, Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=refusal))
         elif launch.spec.image:
-            self._guarded(at, lambda: self._own(at, *self.stager.stage(at)))
+            self._guarded(at, lambda: self.launcher.own(at, *self.stager.stage(at)))
             self._settle(at)
         else:
-            self._spawn_first(at)
+            self._guarded(at, lambda: self.launcher.first(at))
+            self._settle(at)
         self.show(at)
 
     def stop(self, key: Key, grace_ms: int) -> None:
@@ -148,10 +129,10 @@ class Conductor:
     def hear(self, event: Mapping[str, Any]) -> None:
         """Handle one message of a fork server."""
         number = event["id"]
-        at = self.owners.get(number)
+        at = self.launcher.owners.get(number)
         if at is None:
             if self.stager.hear(event):
-                self.host = replace(self.host, images=self.stager.works)
+                self.launcher.host = replace(self.host, images=self.stager.works)
             return
         self._guarded(at, lambda: self._heard(at, number, event))
         self.show(at)
@@ -168,10 +149,10 @@ class Conductor:
                     at, FailureClass.ENGINE, f"a process could not be started: {event['error']}"
                 )
                 if not child.pid:
-                    self._drop(number)
+                    self.launcher.drop(number)
             case "exit":
                 at.gone_cpu_ms += event["cpu_ms"]
-                self._drop(number)
+                self.launcher.drop(number)
                 self._exited(at, child, exit_code(event["code"]))
         self._settle(at)
 
@@ -185,11 +166,11 @@ class Conductor:
     def lost(self, server: ForkServer) -> None:
         """Handle the end of a fork server: its children died with it."""
         self.stager.lost(server)
-        for number, at in list(self.owners.items()):
+        for number, at in list(self.launcher.owners.items()):
             if at.children[number].server is server:
-                self._drop(number)
+                self.launcher.drop(number)
                 self._fail(at, FailureClass.ENGINE, "the process that starts processes has died")
-                self._settle(at)
+                self._guarded(at, functools.partial(self._settle, at))
                 self.show(at)
 
     # --- time ---------------------------------------------------------------------------------
@@ -225,7 +206,7 @@ class Conductor:
         if at.stage is Stage.ENDING:
             self._settle(at)
         elif at.held and (now >= at.hold_until_ms or listens(at.port)):
-            self._spawn_held(at)
+            self.launcher.held(at)
 
     def _sample(self, at: Running, now: int) -> None:
         """Read what it uses; without groups, also hold it to its memory."""
@@ -235,116 +216,6 @@ class Conductor:
             self._fail(at, FailureClass.LIMIT, _memory_message(at))
 
     # --- starting -----------------------------------------------------------------------------
-
-    def _prepare(self, at: Running) -> str:
-        """Choose isolation, make the group and the folders. Return why it cannot be, or nothing."""
-        spec, host = at.launch.spec, self.host
-        refusal = images.refusal(spec.image) if spec.image else ""
-        if refusal:
-            return refusal
-        level = host.level(spec.isolation, image=bool(spec.image))
-        if not level and spec.image:
-            return "container images do not work on this host"
-        if not level:
-            works = ", ".join(host.isolation)
-            return f"isolation {spec.isolation!r} does not work on this host; what works: {works}"
-        if not host.bash and not spec.image:
-            return "bash was not found on this host"
-        refusal = self.accelerators.take(at.key, spec)
-        if refusal:
-            return refusal
-        at.isolation, at.draw = level, self.accelerators.draw(at.key)
-        every = sandbox.accelerator_nodes() if spec.resources.accelerator else ()
-        at.nodes = {
-            rank: self.accelerators.nodes(at.key, rank, every)
-            for rank in range(SETUP_RANK, spec.num_nodes)
-        }
-        self._choose_warm(at)
-        for name in ("work", "logs", "checkpoints"):
-            (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
-        if host.groups is not None:
-            at.group = host.groups.make(f"attempt-{self._number()}", bounds(at.launch.spec))
-        return ""
-
-    def _choose_warm(self, at: Running) -> None:
-        """Fork from a warm process where the program allows it. Where a fork cannot make its own
-        sandbox, an attempt that did not ask for one runs a level lower, and its status says so."""
-        spec = at.launch.spec
-        server = self.servers.warm(spec.warm)
-        if server is None or has_terminal(at.launch) or spec.image:
-            return
-        weaker = at.isolation == SANDBOX and not server.views
-        if weaker and spec.isolation == SANDBOX:
-            return
-        threads = max(1, spec.resources.cpu_milli // 1000)
-        at.program = program_of(spec.run, at.launch.envs, threads=threads)
-        if at.program is not None and weaker:
-            at.isolation = LIMITS if self.host.groups is not None else PROCESS
-
-    def _spawn_first(self, at: Running) -> None:
-        """Start the set-up, or the ranks when there is none."""
-        if at.launch.spec.setup:
-            self._start_clock(at)
-            self._spawn(at, SETUP_RANK, at.launch.envs)
-        else:
-            self._spawn_ranks(at)
-
-    def _spawn_ranks(self, at: Running) -> None:
-        spec, port = at.launch.spec, free_port()
-        resume = newest_checkpoint(at.launch.folder / "checkpoints") if at.restarts else None
-        at.stage, at.sampled_ms = Stage.RUN, self.now_ms()
-        self._start_clock(at)
-        places = [
-            (rank, rank_environment(at.launch, rank, port, resume=resume))
-            for rank in range(spec.num_nodes)
-        ]
-        # A warm gang starts so closely together that ranks call before rank 0 listens; torch then
-        # waits half a second before it calls again. They start when it listens, or soon after.
-        at.port, at.hold_until_ms = port, at.sampled_ms + (HOLD_MS if at.program else 0)
-        at.held = places[1:]
-        self._spawn(at, *places[0])
-        if not at.program:
-            self._spawn_held(at)
-
-    def _spawn_held(self, at: Running) -> None:
-        held, at.held = at.held, []
-        for rank, env in held:
-            if at.stage is Stage.RUN:
-                self._spawn(at, rank, env)
-
-    def _start_clock(self, at: Running) -> None:
-        """Time, usage and energy count from the first process."""
-        if not at.started_ms:
-            at.started_ms = at.sampled_ms = at.metered_ms = self.now_ms()
-            at.meter.energy_mj(cpu_ms=0, wall_ms=0, devices=0)
-            if at.draw is not None:
-                at.draw.energy_mj(wall_ms=0)
-
-    def _spawn(self, at: Running, rank: int, env: Mapping[str, str]) -> None:
-        """Order one process."""
-        try:
-            server = self.servers.cold()
-        except OSError as error:
-            self._fail(at, FailureClass.ENGINE, f"no process can be started: {error}")
-            return
-        program = at.program if rank != SETUP_RANK else None
-        ready = self.servers.warm(at.launch.spec.warm) if program else None
-        if ready is not None:
-            server, at.warm = ready, True
-        elif rank != SETUP_RANK:
-            program, at.warm = None, False
-        number = self._number()
-        self._own(at, number, Child(rank=rank, server=server))
-        env = {**env, **self.accelerators.environment(at.key, rank)}
-        server.spawn(number, order(self.host, at, rank, env=env, program=program))
-
-    def _own(self, at: Running, number: int, child: Child) -> None:
-        at.children[number] = child
-        self.owners[number] = at
-
-    def _number(self) -> int:
-        self.numbers += 1
-        return self.numbers
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -363,13 +234,13 @@ class Conductor:
             if refusal:
                 self._fail(at, FailureClass.ENGINE, refusal)
             else:
-                self._spawn_first(at)
+                self.launcher.first(at)
             return
         if code == 0:
             if at.children or at.held:
                 return
             if at.stage is Stage.SETUP:
-                self._spawn_ranks(at)
+                self.launcher.ranks(at)
                 return
             at.outcome = Outcome(phase=Phase.SUCCEEDED, exit_code=0)
             at.stage = Stage.ENDING
@@ -420,7 +291,7 @@ class Conductor:
     def _signal(self, at: Running, sent: signal.Signals) -> None:
         gentle = sent is not signal.SIGKILL
         boxed = at.isolation in (SANDBOX, CONTAINER)
-        skip = sandbox.OUTER_PROCESSES if boxed and gentle else 0
+        skip = OUTER_PROCESSES if boxed and gentle else 0
         if gentle and has_terminal(at.launch) and at.stage is not Stage.SETUP:
             # A shell in a terminal ignores SIGTERM; the end of a terminal is a hang-up. The keeper
             # of the terminal is spared, so that the last output is still shown.
@@ -447,7 +318,7 @@ class Conductor:
         if at.restart:
             at.restart, at.outcome = False, None
             at.restarts += 1
-            self._spawn_ranks(at)
+            self.launcher.ranks(at)
             self.show(at)
             return
         assert at.outcome is not None
@@ -472,10 +343,6 @@ class Conductor:
             again = self.forgotten.pop(at.key)
             if again is not None:
                 self.begin(again)
-
-    def _drop(self, number: int) -> None:
-        del self.owners[number].children[number]
-        del self.owners[number]
 
 
 def _memory_message(at: Running) -> str:

@@ -22,7 +22,7 @@ def order(
     host: Host, at: Running, rank: int, *, env: Mapping[str, str], program: WarmProgram | None
 ) -> Order:
     """Return the order for one rank, or for the set-up."""
-    folder = at.launch.folder.resolve()
+    folder = at.folder
     name = "setup" if rank == SETUP_RANK else f"rank-{rank}"
     sandboxed = at.isolation in (SANDBOX, CONTAINER)
     if at.root is not None:
@@ -85,7 +85,7 @@ def _argv(host: Host, at: Running, rank: int) -> list[str]:
     if not setup and has_terminal(at.launch):
         # No trap: in a terminal a stop is a hang-up, which a shell passes on to its programs.
         script = [shell, "-c", spec.run] if spec.run.strip() else [shell, "-i"]
-    folder = at.launch.folder.resolve()
+    folder = at.folder
     if at.root is not None:
         return [*images.command(host.bwrap, at.root.path, str(folder), devices=nodes), *script]
     if at.isolation != SANDBOX:
@@ -95,7 +95,7 @@ def _argv(host: Host, at: Running, rank: int) -> list[str]:
 
 def _view(host: Host, at: Running, rank: int) -> dict[str, Any]:
     """Return what a warm process needs to know to make its own sandbox."""
-    folder = at.launch.folder.resolve()
+    folder = at.folder
     return {
         "binds": [[kind, str(path)] for kind, path in host.view.binds(folder)],
         "devices": list(at.nodes.get(rank, ())),

@@ -15,6 +15,7 @@ the ranks of a gang meet on it. The sandbox ends with the engine, and takes all 
 
 from __future__ import annotations
 
+import functools
 import shutil
 import stat
 import subprocess
@@ -51,15 +52,21 @@ class View:
 
     def binds(self, folder: Path) -> list[tuple[str, Path]]:
         """Return the mounts in order, as (`blank`, `hide`, `show` or `own`, path)."""
+        return [*self.common(), *self.own(folder)]
+
+    def common(self) -> list[tuple[str, Path]]:
+        """Return those that all attempts have."""
         return [
             *(("blank", path) for path in self.blank),
             *(("hide", path) for path in self.hidden),
             *(("show", path) for path in self.shown),
             *(("hide", path) for path in self.hidden_again),
-            ("own", folder),
-            # The engine writes here from outside: a link put in its way would lead it anywhere.
-            ("show", folder / "logs"),
         ]
+
+    def own(self, folder: Path) -> list[tuple[str, Path]]:
+        """Return those of one attempt."""
+        # The engine writes logs from outside: a link put in its way would lead it anywhere.
+        return [("own", folder), ("show", folder / "logs")]
 
 
 def view(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> View:
@@ -88,19 +95,31 @@ def view(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Vi
 
 def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = ()) -> list[str]:
     """Return the command line up to the job's own command."""
+    line = [*_for_all(bwrap, view_, tuple(devices)), *_words(view_.own(folder))]
+    return [*line, "--chdir", f"{folder}/work", "--"]
+
+
+@functools.lru_cache(maxsize=64)
+def _for_all(bwrap: str, view_: View, devices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is the same for every attempt with these devices."""
     line = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     line += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     line += protected()
     for device in devices:
         line += ["--dev-bind", device, device]
-    for kind, path in view_.binds(folder):
+    return (*line, *_words(view_.common()))
+
+
+def _words(binds: Sequence[tuple[str, Path]]) -> list[str]:
+    line: list[str] = []
+    for kind, path in binds:
         if kind == "hide":
             line += ["--perms", "1777", "--tmpfs", str(path)]
         elif kind == "blank":
             line += ["--ro-bind", "/dev/null", str(path)]
         else:
             line += ["--bind" if kind == "own" else "--ro-bind", str(path), str(path)]
-    return [*line, "--chdir", str(folder / "work"), "--"]
+    return line
 
 
 def protected() -> list[str]:
