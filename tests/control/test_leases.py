@@ -122,6 +122,7 @@ def test_a_more_important_job_takes_the_place_of_a_lesser_one(centre: Centre) ->
     island.end(start, "stopped")
     assert centre.job(small).state is JobState.QUEUED
     assert centre.job(small).failures == {"preemption": 1}
+    assert "gives way" in centre.job(small).attempts[0].message
     promised = centre.job(urgent).promised
     assert promised == centre.job(small).attempts[0].pool, "room was made for it, and is its own"
     centre.after(1_500)
@@ -259,6 +260,15 @@ def test_a_session_needs_the_islands_key_and_clock(centre: Centre) -> None:
     island.id = "urn:cpi:causeway.local:island:nobody"
     with pytest.raises(NotFound):
         island.open()
+
+
+def test_a_restart_does_not_make_a_lost_islands_figures_younger(centre: Centre) -> None:
+    island = centre.island()
+    heard_ms = centre.plane.state.islands[island.id].heard_ms
+    centre.after(20_000)
+    assert _state(centre, island.id) is IslandState.LOST
+    centre.restart()
+    assert centre.plane.state.islands[island.id].heard_ms == heard_ms
 
 
 def test_a_restart_keeps_everything_that_was_acknowledged(centre: Centre) -> None:

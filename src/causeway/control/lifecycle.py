@@ -8,11 +8,11 @@ it. The order of the legal moves is `model.jobs.MOVES`; what a failure leads to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields
 
 from causeway.control import booking
 from causeway.control.state import Tx
-from causeway.model.fleet import Place, PoolView
+from causeway.model.fleet import Candidate, Place, PoolView
 from causeway.model.jobs import (
     HOLDS_LEASE,
     TERMINAL,
@@ -27,6 +27,7 @@ from causeway.model.jobs import (
     moved,
 )
 from causeway.model.reasons import Reason, Severity, Token
+from causeway.model.values import replace
 from causeway.recover import after_end, budget, stalls
 
 ATTEMPTS_KEPT = 500
@@ -34,6 +35,8 @@ ATTEMPTS_KEPT = 500
 restarted for years sheds its oldest, which the events and the journal still tell."""
 CANDIDATES_KEPT = 12
 """Rows of the placement table that are kept with the event."""
+_COLUMNS = tuple(column.name for column in fields(Candidate))
+_WHY = tuple(part.name for part in fields(Reason))
 
 
 def with_attempt(job: Job, attempt: Attempt) -> Job:
@@ -90,8 +93,10 @@ def _table(decision: Place) -> list[dict[str, object]]:
     """Return the placement table as plain data, so that it can still be read when the job runs."""
     rows = []
     for row in decision.candidates[:CANDIDATES_KEPT]:
-        plain = asdict(row)
-        plain["reasons"] = [asdict(reason) for reason in row.reasons[:3]]
+        plain = {name: getattr(row, name) for name in _COLUMNS}
+        plain["reasons"] = [
+            {name: getattr(reason, name) for name in _WHY} for reason in row.reasons[:3]
+        ]
         rows.append(plain)
     return rows
 
@@ -223,7 +228,15 @@ def stopped(tx: Tx, job: Job, attempt: Attempt) -> Job:
         closed = booking.settle(tx, job, closed)
         return _cancelled(tx, with_attempt(job, closed))
     failure = attempt.failure or FailureClass.PREEMPTION
-    closed = replace(attempt, state=AttemptState.STOPPED, ended_ms=tx.now_ms, failure=failure)
+    # The island only knows that it was asked; why is what people look for.
+    why = job.reasons[0].message if job.stop_intent is not None and job.reasons else ""
+    closed = replace(
+        attempt,
+        state=AttemptState.STOPPED,
+        ended_ms=tx.now_ms,
+        failure=failure,
+        message=why or attempt.message,
+    )
     return _end_badly(tx, job, closed, failure, fact="attempt.stopped")
 
 

@@ -20,6 +20,7 @@ from causeway.control.settings import Settings
 from causeway.control.state import State, Tx, merge
 from causeway.model.errors import CausewayError, InvalidInput, Unavailable
 from causeway.model.fleet import Plan
+from causeway.model.islands import IslandState
 from causeway.model.values import replace
 from causeway.ports import Chance, Clock
 from causeway.ports.store import Batch, Store
@@ -265,6 +266,8 @@ class Plane:
         # A lease granted just before this moment may still be running, and a predecessor that has
         # not noticed yet may grant one for another tick: count each from then.
         for island_id, island in image.islands.items():
+            if island.state in (IslandState.LOST, IslandState.LEFT):
+                continue
             until_ms = now_ms + self.settings.lease_ms + self.settings.tick_ms
             state.islands[island_id] = replace(island, heard_ms=now_ms, lease_until_ms=until_ms)
         # The counters go on, so that who waits for news never takes an old one for the present;

@@ -61,7 +61,7 @@ def cut_off(tx: Tx, job: Job, island: Island, silent_ms: int) -> None:
             severity=Severity.WAIT,
             message=f"{island.profile.name} has been silent for {silent_ms / 1000:.1f} s; "
             "the job asked to wait for it",
-            try_this=f"causeway islands lost {island.profile.name}",
+            try_this=f"causeway lost {island.profile.name}",
         )
         if job.state is JobState.STOPPING:
             tx.put_job(replace(job, reasons=(reason,)))

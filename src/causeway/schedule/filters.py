@@ -80,7 +80,7 @@ def _run_length(ask: Ask, pool: PoolView) -> Reason | None:
     return _block(
         Token.OWNER_POLICY,
         f"The owner of {pool.name} takes runs of at most {duration(most_s)}.",
-        try_this=f"set time_limit_s to at most {most_s:g}",
+        try_this=f"set `time_limit` to at most {most_s:g}s",
         max_run_s=most_s,
         bound_s=bound_s,
     )
