@@ -369,6 +369,8 @@ class Holdings:
 
     def next_ms(self) -> int | None:
         """Return the next instant at which time alone changes something."""
+        if not self.held:
+            return None
         due = [
             held.retry_ms
             for held in self.held.values()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from causeway.model.fleet import PoolView, RunningJob, Snapshot, TenantShare, WaitingJob
 from causeway.model.jobs import HOLDS_LEASE, AttemptState, Job, JobKind, JobState
 from causeway.model.parties import Tenant
 from causeway.model.resources import Capacity
+from causeway.model.values import replace
 
 UNKNOWN_WAIT_S = 3_600.0
 """Taken as the wait for a full pool when none of its jobs says how long it will run."""

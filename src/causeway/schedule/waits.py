@@ -8,10 +8,10 @@ needs only time: those reasons lead, and what excludes the other offers becomes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from causeway.model.fleet import WaitingJob
 from causeway.model.reasons import Reason, Severity, Token
+from causeway.model.values import replace
 from causeway.schedule.ask import Ask
 from causeway.schedule.ledger import Ledger
 from causeway.schedule.preempt import Eviction

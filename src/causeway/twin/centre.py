@@ -251,9 +251,9 @@ class Centre:
             return agents.sync(tx, session, request, self.settings)
 
         synced: agents.Synced = self._by(island, process, command)
-        reply = agents.reply(process.plane.state, synced, request.seq, self.settings)
-        if reply.version != request.known or synced.answer_now:
-            answer(reply)
+        state = process.plane.state
+        if synced.answer_now or agents.version(state, synced.island) != request.known:
+            answer(agents.reply(state, synced, request.seq, self.settings))
             return
         held = Held(synced, request.seq, request.known, answer)
         process.held.setdefault(synced.island, []).append(held)
@@ -287,10 +287,11 @@ class Centre:
 
     def _settle(self, process: Process) -> None:
         state = process.plane.state
-        touched, state.touched = sorted(state.touched), set()
-        for island in touched:
-            for held in process.held.pop(island, []):
-                self._release(process, held)
+        if state.touched:
+            touched, state.touched = sorted(state.touched), set()
+            for island in touched:
+                for held in process.held.pop(island, []):
+                    self._release(process, held)
         self.checked(process)
 
     def _release(self, process: Process, held: Held) -> None:
@@ -327,7 +328,9 @@ class Centre:
 
 def _no_defect(error: Exception | None) -> None:
     """Raise unless the error is one that a command may be answered with."""
-    if error is not None and (isinstance(error, IllegalMove) or type(error) is CausewayError):
+    if error is None:
+        return
+    if isinstance(error, IllegalMove) or type(error) is CausewayError:
         raise Violation("no defect", str(error)) from error
-    if error is not None and not isinstance(error, CausewayError):
+    if not isinstance(error, CausewayError):
         raise Violation("no defect", f"{type(error).__name__}: {error}") from error

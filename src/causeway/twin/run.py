@@ -118,11 +118,12 @@ def verdicts(
     for job in waiting:
         if job.spec.data:
             key = (job.spec.data, places, day)
-            if key not in _ASKED:
+            asked = _ASKED.get(key)
+            if asked is None:
                 said = law.verdicts([job], pools, _rules(), now_ms=now_ms)
-                _ASKED[key] = said.get(job.id, {})
-            if _ASKED[key]:
-                found[job.id] = _ASKED[key]
+                asked = _ASKED[key] = said.get(job.id, {})
+            if asked:
+                found[job.id] = asked
     return found
 
 
