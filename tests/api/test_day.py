@@ -216,6 +216,22 @@ def test_artefacts_go_in_and_come_out(house: House) -> None:
     assert house.get("/v1/artifacts?kind=model")["artifacts"] == []
 
 
+def test_a_job_gets_the_artefact_that_its_name_stood_for(house: House) -> None:
+    old = house.upload("acme/member", b"old text", kind="dataset", name="corpus")
+    island = house.island()
+    body, key = "inputs: {data: corpus}\n", {"idempotency-key": "once"}
+    text = f"name: x\nrun: y\n{body}"
+    first = house.ask("POST", "/v1/jobs", content=text, headers=key).json()["id"]
+    assert island.taken()["spec"]["inputs"] == {"data": old}
+    house.upload("acme/member", b"new text", kind="dataset", name="corpus")
+    again = house.ask("POST", "/v1/jobs", content=text, headers=key).json()
+    assert (again["id"], again["repeated"]) == (first, True)
+    for who, name in (("rival/member", "corpus"), ("acme/member", "corpse")):
+        error = house.ask("POST", "/v1/jobs", who=who, content=text.replace("corpus", name)).json()
+        assert error["error"]["code"] == "not_found"
+        assert name in error["error"]["message"]
+
+
 def test_metrics_health_and_the_document(house: House) -> None:
     house.submit()
     text = house.ask("GET", "/metrics", who="acme/viewer").text

@@ -88,8 +88,9 @@ async def _submit(
     known: dict[str, tuple[str, str] | None] = {}
     if keys:
         known = await door.stored(lambda s: {key: s.key(caller.tenant, key) for key in keys})
-    for artifact in _named([s for s, key in items if known.get(key) is None]):
-        await asyncio.to_thread(_hold, door, caller.tenant, artifact)
+    held: dict[str, str] = {}
+    for name in _named([s for s, key in items if known.get(key) is None]):
+        held[name] = await asyncio.to_thread(_hold, door, caller.tenant, name)
 
     def command(tx: Tx) -> list[submit.Submitted]:
         if door.plane.epoch != epoch and known:
@@ -103,6 +104,7 @@ async def _submit(
                 submission,
                 key=key,
                 known_key=known.get(key),
+                artifacts=held,
                 entropy=door.plane.entropy,
                 settings=door.settings,
             )
@@ -113,15 +115,21 @@ async def _submit(
 
 
 def _named(submissions: list[Submission]) -> set[str]:
-    """Return every artefact that the submissions name."""
+    """Return every artefact that the submissions name, by id or by its name in the library."""
     specs = (member.spec for submission in submissions for member in submission.members)
     return {name for spec in specs for name in (spec.workdir, *spec.inputs.values()) if name}
 
 
-def _hold(door: Door, tenant: str, artifact: str) -> None:
-    """Refuse what is not the project's or not here any more; keep the rest from being collected."""
-    if door.store.artifact(tenant, artifact) is None:
+def _hold(door: Door, tenant: str, name: str) -> str:
+    """Return the id of the artefact; refuse what is not the project's or not here any more, and
+    keep the rest from being collected."""
+    found = door.store.artifact(tenant, name)
+    if found is None:
+        what = "artefact" if name.startswith("sha256:") else "artefact or library name"
         raise NotFound(
-            f"there is no artefact {artifact}", where="$.workdir", hint="causeway upload FOLDER"
+            f"project {tenant} has no {what} {name!r}",
+            where="$.inputs",
+            hint="causeway upload FOLDER --name NAME",
         )
-    content.hold(door.chunks, artifact)
+    content.hold(door.chunks, found.id)
+    return found.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,6 +15,8 @@ from causeway.model.errors import Conflict, NotFound, QuotaExceeded, Refused
 from causeway.model.identifiers import Kind, Urn, ulid
 from causeway.model.jobs import Job, JobKind, JobSpec, JobState, Submission
 from causeway.model.parties import AccessRole, Caller
+
+NO_NAMES: Mapping[str, str] = {}
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -40,8 +42,13 @@ def submit(
     known_key: tuple[str, str] | None,
     entropy: Callable[[], int],
     settings: Settings,
+    artifacts: Mapping[str, str] = NO_NAMES,
 ) -> Submitted:
-    """Accept a submission durably. The same key with another body is a `Conflict`."""
+    """Accept a submission durably. The same key with another body is a `Conflict`.
+
+    `artifacts` says what each name in the library stands for now; a job keeps the artefact that
+    its name stood for when it was accepted, and the same key is the same body as it was written.
+    """
     if caller.role is AccessRole.VIEWER:
         raise Refused("a viewer may not submit jobs", hint="ask for a token with role member")
     digest = hashlib.sha256(_encode(submission)).hexdigest() if key else ""
@@ -71,7 +78,7 @@ def submit(
     for member in submission.members:
         needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
         needs = _open_needs(tx, caller, needs, set(ids.values()))
-        spec = member.spec
+        spec = _with_artifacts(member.spec, artifacts)
         if needs != spec.depends_on:
             spec = replace(spec, depends_on=needs)
         state = JobState.PENDING if needs else JobState.QUEUED
@@ -96,6 +103,14 @@ def _job(
         queued_ms=tx.now_ms,
         submitted_by=caller.token,
     )
+
+
+def _with_artifacts(spec: JobSpec, artifacts: Mapping[str, str]) -> JobSpec:
+    """Put artefacts in the place of names in the library."""
+    if all(artifacts.get(name, name) == name for name in (spec.workdir, *spec.inputs.values())):
+        return spec
+    inputs = {path: artifacts.get(name, name) for path, name in spec.inputs.items()}
+    return replace(spec, workdir=artifacts.get(spec.workdir, spec.workdir), inputs=inputs)
 
 
 def _check_tenant(tx: Tx, caller: Caller, submission: Submission) -> None:
