@@ -89,7 +89,14 @@ ANSWERS: dict[str, Any] = {
     "GET /v1/jobs/train": JOB,
     "POST /v1/jobs/train/cancel": {**JOB, "state": "stopping"},
     "GET /v1/jobs/train/explain": EXPLAIN,
-    "GET /v1/jobs/train/forecast": {"start_s_p50": 60, "start_s_p90": 300},
+    "GET /v1/jobs/train/forecast": {
+        "headline": "It would start in about 4 min.",
+        "start_ms_p50": 1795265133363,
+        "start_ms_p90": 1795265227721,
+        "end_ms_p50": None,
+        "samples": 24,
+        "assumptions": ["Nothing new is submitted."],
+    },
     "GET /v1/jobs/train/cost": BILL,
     "GET /v1/jobs/train/progress": {"progress": [{"step": 1, "values": {"loss": 2.5}}]},
     "POST /v1/plan": PLANNED,
@@ -176,7 +183,7 @@ READS = [
             "try  another one",
         ],
     ),
-    ("forecast train", ["start_s_p50", "1 min", "5 min"]),
+    ("forecast train", ["in about 4 min", "2026-11-21", "by 2026", "24 runs", "assumed: Nothing"]),
     ("cost train", ["5.0 device·s", "0.00042 USD", "payable:alba", "balances"]),
     ("progress train", ['"loss": 2.5']),
     ("bill", ["total      0.00042 USD"]),
@@ -245,6 +252,16 @@ def test_launch_shows_the_plan_and_submits(
     (request,) = wire.sent("POST /v1/jobs")
     assert request.headers["idempotency-key"] == "k"
     assert request.content == job_file.read_bytes()
+
+
+@pytest.mark.parametrize("line", ["launch - -y", "launch -y -"])
+def test_a_job_file_is_read_from_a_pipe(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: piped\nrun: 'true'\n")))
+    assert main(line.split()) == exits.OK
+    (request,) = wire.sent("POST /v1/jobs")
+    assert request.content.startswith(b"name: piped")
 
 
 def test_launch_dry_run_submits_nothing(wire: Wire, job_file: Path) -> None:

@@ -97,6 +97,8 @@ def build() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # A lone hyphen, standard input, would be read as an option. As a path it is the same.
+    given = ["./-" if word == "-" else word for word in given]
     try:
         code = build()(given, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

@@ -134,6 +134,12 @@ def join(
     from causeway import wiring
 
     given = token or os.environ.get("CAUSEWAY_JOIN_TOKEN")
+    authority = os.environ.get("CAUSEWAY_CA")
+    if authority:
+        if not Path(authority).is_file():
+            raise InvalidInput(f"there is no file {authority}", where="CAUSEWAY_CA")
+        # Every connection of the agent is then made with it: it is what Python's TLS itself asks.
+        os.environ["SSL_CERT_FILE"] = authority
     shown = visible or []
     for path in shown:
         if not path.is_dir():

@@ -191,7 +191,7 @@ def forecast(job: str, /, *, json: Json = False) -> int:
         Print the answer as JSON.
     """
     with Client.from_settings() as client:
-        talk.show(client.forecast(job), sheets.plain, as_json=json)
+        talk.show(client.forecast(job), sheets.forecast, as_json=json)
     return exits.OK
 
 

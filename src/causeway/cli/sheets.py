@@ -231,6 +231,19 @@ def plan(found: Answer) -> Iterator[str]:
             yield f"  {count:,} {OUTLOOKS.get(outlook, outlook)}"
 
 
+def forecast(found: Answer) -> Iterator[str]:
+    """When a waiting job would start and end, and what that rests on."""
+    yield clean(str(found.get("headline", "")))
+    for what in ("start", "end"):
+        half, most = found.get(f"{what}_ms_p50"), found.get(f"{what}_ms_p90")
+        if half:
+            yield f"{what:<6} {instant(half)}, nine times of ten by {instant(most) or '?'}"
+    for assumed in found.get("assumptions") or ():
+        yield f"  assumed: {clean(str(assumed))}"
+    if found.get("samples"):
+        yield f"  from {found['samples']} runs of the simulation"
+
+
 def plain(found: Any) -> Iterator[str]:
     """Any mapping, name by name: for answers whose shape may grow."""
     if not isinstance(found, Mapping):

@@ -347,7 +347,12 @@ class Client:
         return self._http
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        hint = "is it running? start one with: causeway up, or set CAUSEWAY_URL"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            hint = "name the authority behind its certificate: CAUSEWAY_CA, or causeway login --ca"
+        elif "disconnected without" in str(error) and self.urls[0].startswith("http:"):
+            hint = "it may speak TLS: try https://"
         return Unavailable(
             f"{' and '.join(self.urls)} cannot be reached: {error or type(error).__name__}",
-            hint="is it running? start one with: causeway up, or set CAUSEWAY_URL",
+            hint=hint,
         )
