@@ -236,7 +236,7 @@ def test_logs_and_events_of_jobs_long_over_go_and_others_stay(house: House) -> N
     ]
     unknown = replace(jobs[0], id=f"urn:cpi:{ISSUER}:job:unknown")
     for job in (*jobs, unknown):
-        house.logs.append(job.id, 1, "rank-0.stdout", offset=0, data=b"said")
+        house.logs.append(job.id, 1, "rank-0.stdout", offset=0, data=b"said", at_ms=1)
     for seq, job in enumerate(jobs, 1):
         event = Event(seq=seq, at_ms=OLD_MS, kind="job.queued", subject=job.id)
         house.batch.events.append(event)

@@ -60,6 +60,18 @@ def test_a_bad_end_shows_its_class_and_what_is_left_of_its_retries(house: House)
     assert (why["ends"][0]["failure"], why["ends"][0]["budget"]) == ("node", left)
 
 
+def test_a_log_is_read_since(house: House) -> None:
+    island, _, job = _run(house)
+    _says(island, job, "rank-0.stdout", b"one\ntwo\n")
+    assert house.ask("GET", f"/v1/jobs/{job}/logs?since=10m").text == "one\ntwo\n"
+    assert house.ask("GET", f"/v1/jobs/{job}/logs?since=2026-01-01T00:00:00Z").text == "one\ntwo\n"
+    late = house.ask("GET", f"/v1/jobs/{job}/logs?since=2999-01-01T00:00:00Z")
+    assert (late.text, late.headers["x-next-offset"]) == ("", "8")
+    for wrong in ("10", "soon", "2026-01-01T00:00:00"):
+        answer = house.ask("GET", f"/v1/jobs/{job}/logs?since={wrong}")
+        assert (answer.status_code, answer.json()["error"]["where"]) == (422, "query.since")
+
+
 def _says(island: Any, job: str, stream: str, text: bytes) -> None:
     path = f"/v1/agent/logs?job={job}&fence=1&stream={stream}&offset=0"
     assert island.house.ask("POST", path, who=island.token, content=text).status_code == 200

@@ -241,6 +241,11 @@ def test_logs(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "hello\n"
 
 
+def test_logs_since(wire: Wire) -> None:
+    assert main(["logs", "train", "--since", "10m"]) == exits.OK
+    assert "10m" in [request.url.params.get("since") for request in wire.seen]
+
+
 def test_launch_shows_the_plan_and_submits(
     wire: Wire, job_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

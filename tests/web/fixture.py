@@ -567,6 +567,11 @@ class HandMade:
             raise NotFound(f"there is no stream {stream!r}")
         return self.text[offset : offset + limit] if stream.endswith("stdout") else b""
 
+    async def log_since(
+        self, caller: Caller, job: str, *, fence: int, stream: str, at_ms: int
+    ) -> int:
+        return len(self.text) - 40 if NOW_MS - at_ms < 1_800_000 else 0
+
     async def explain(self, caller: Caller, job: str) -> Told:
         found = await self.job(caller, job)
         if found.id == TRAIN:

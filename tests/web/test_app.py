@@ -210,6 +210,17 @@ def test_the_log_is_read_in_pieces(client: TestClient) -> None:
     assert rest.content == b""
 
 
+def test_the_page_shows_what_arrived_since(client: TestClient) -> None:
+    whole = client.get(f"/jobs/{JOB}.json").json()["log"]
+    late = client.get(f"/jobs/{JOB}.json?since=10m").json()["log"]
+    assert (whole["since"], late["since"]) == ("", "10m")
+    assert late["text"] == whole["text"][-40:]
+    assert late["offset"] == late["next_offset"] - 40
+    assert 'aria-current="true">in the last 10 min' in client.get(f"/jobs/{JOB}?since=10m").text
+    wrong = client.get(f"/jobs/{JOB}.json?since=soon")
+    assert (wrong.status_code, wrong.json()["error"]["where"]) == (422, "since")
+
+
 def test_what_a_job_prints_is_text_and_never_markup(world: ModuleType, client: TestClient) -> None:
     routes = client.app.routes  # type: ignore[attr-defined]
     web = next(r.endpoint.args[0] for r in routes if r.path == "/events")

@@ -92,7 +92,7 @@ def provider() -> Iterator[Any]:
 @pytest.fixture
 def scene(provider: Any, tmp_path: Path) -> Iterator[Scene]:
     module = _load()
-    fresh = module.Provider()
+    fresh = module.Provider(key=provider.key)
     for name in ("person", "bend", "forge", "named", "codes", "asked", "fetched", "kid"):
         setattr(provider, name, getattr(fresh, name))
     settings = OidcSettings(

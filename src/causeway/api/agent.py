@@ -128,7 +128,8 @@ async def logs(door: Door, request: Request) -> Response:
     data = await body_of(request, LOG_PIECE_BYTES_MAX)
     if not data:
         raise InvalidInput("an empty piece of log", where="body")
-    kept = door.logs.append(job_id, fence, stream, offset=offset, data=data)
+    at_ms = door.clock.now_ms()
+    kept = door.logs.append(job_id, fence, stream, offset=offset, data=data, at_ms=at_ms)
     return json_response({"next": kept})
 
 

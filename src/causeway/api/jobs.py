@@ -23,6 +23,7 @@ from causeway.model.fleet import Snapshot, WaitingJob
 from causeway.model.jobs import TERMINAL, Job, JobState, Submission
 from causeway.model.parties import AccessRole
 from causeway.spec import parse_bytes
+from causeway.spec.units import since_ms
 
 PAGE = 100
 PAGE_MAX = 1_000
@@ -204,6 +205,10 @@ async def logs(door: Door, request: Request) -> Response:
     tail = whole(request, "tail_bytes", 0, most=10**9)
     if tail:
         offset = max(0, size - tail)
+    since = word(request, "since")
+    if since:
+        at_ms = since_ms(since, "query.since", now_ms=door.clock.now_ms())
+        offset = max(offset, door.logs.since(job.id, wanted_fence, stream, at_ms=at_ms))
     if request.query_params.get("follow") not in ("1", "true"):
         data = door.logs.read(job.id, wanted_fence, stream, offset=offset, limit=LOG_READ_BYTES)
         headers = {"x-next-offset": str(offset + len(data)), "x-fence": str(wanted_fence)}
@@ -260,6 +265,7 @@ _JOB_LOG_QUERY = (
     ("fence", "integer", "Attempt; 0 takes the newest with a log"),
     ("offset", "integer", "Where to start"),
     ("tail_bytes", "integer", "Start this far before the end"),
+    ("since", "string", "What arrived in this long (10m) or after an ISO 8601 instant"),
     ("follow", "integer", "1: go on until the job has ended"),
 )
 ENDPOINTS = (

@@ -104,6 +104,12 @@ class PageReader:
         found = await self.door.job(caller, job)
         return self.door.logs.read(found.id, fence, stream, offset=offset, limit=limit)
 
+    async def log_since(
+        self, caller: Caller, job: str, *, fence: int, stream: str, at_ms: int
+    ) -> int:
+        found = await self.door.job(caller, job)
+        return self.door.logs.since(found.id, fence, stream, at_ms=at_ms)
+
     async def explain(self, caller: Caller, job: str) -> Story:
         found = await self.door.job(caller, job)
         if found.state is not JobState.QUEUED:

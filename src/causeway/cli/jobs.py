@@ -201,6 +201,7 @@ def logs(
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
     tail: int = 0,
+    since: str = "",
     stream: str = "rank-0.stdout",
 ) -> int:
     """Print a job's log.
@@ -213,11 +214,15 @@ def logs(
         Go on until the job has ended.
     tail
         Begin this many lines before the end; 0 prints everything.
+    since
+        Only what reached the centre in this long (10m, 2h) or after an instant
+        (2027-03-01T18:00:00Z), in whole lines.
     stream
         E.g. rank-0.stdout, rank-1.stderr, setup.stdout.
     """
     with Client.from_settings() as client:
-        for piece in client.logs(job, follow=follow, tail=max(0, tail), stream=stream):
+        found = client.logs(job, follow=follow, tail=max(0, tail), since=since, stream=stream)
+        for piece in found:
             sys.stdout.write(piece)
             sys.stdout.flush()
     return exits.OK

@@ -166,13 +166,20 @@ class Client:
         return self._dict(calls.post(f"/v1/jobs/{part(job)}/cancel"))
 
     def logs(
-        self, job: str, *, follow: bool = False, tail: int = 0, stream: str = "rank-0.stdout"
+        self,
+        job: str,
+        *,
+        follow: bool = False,
+        tail: int = 0,
+        since: str = "",
+        stream: str = "rank-0.stdout",
     ) -> Iterator[str]:
-        """Yield a job's log in pieces of text; `tail` begins that many lines before its end."""
+        """Yield a job's log in pieces of text; `tail` begins that many lines before its end, and
+        `since` with what reached the centre in the last `10m`, or after an ISO 8601 instant."""
         path = f"/v1/jobs/{part(job)}/logs"
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         tail_bytes = max(4096, tail * LINE_BYTES) if tail else 0
-        first = self._raw(calls.get(path, stream=stream, tail_bytes=tail_bytes))
+        first = self._raw(calls.get(path, stream=stream, tail_bytes=tail_bytes, since=since))
         data = first.content
         offset = int(first.headers.get("x-next-offset", len(data)))
         fence = int(first.headers.get("x-fence", 0))
@@ -194,6 +201,13 @@ class Client:
     def islands(self) -> list[dict[str, Any]]:
         """Return the islands."""
         return self._list(calls.get("/v1/islands"), "islands")
+
+    def describe(self, urn: str, *, digest: str = "") -> dict[str, Any]:
+        """Return what an identifier stands for, with the digest to cite it by.
+
+        With `digest`, `Conflict` when it is no longer the descriptor that was cited.
+        """
+        return self._dict(calls.get(f"/v1/descriptors/{part(urn)}", digest=digest))
 
     def latency(self, island: str = "") -> list[dict[str, Any]]:
         """Return round trip and bandwidth between islands, or of one island to the others."""

@@ -183,6 +183,17 @@ def micros(value: object, where: str) -> int:
     return int(found)
 
 
+def since_ms(value: str, where: str, *, now_ms: int) -> int:
+    """Parse what `since` takes: a span that ends now, or an instant with a zone.
+
+    >>> since_ms("10m", "$", now_ms=1_000_000)
+    400000
+    """
+    if "-" in value or "T" in value:
+        return instant_ms(value, where)
+    return max(0, now_ms - round(duration_s(value, where) * 1000))
+
+
 def instant_ms(value: object, where: str) -> int:
     """Parse an ISO 8601 instant with a zone into milliseconds since the Unix epoch."""
     hint = "ISO 8601 with a zone, e.g. 2027-03-01T18:00:00+01:00 or ...Z"

@@ -84,7 +84,8 @@ async def _job(web: Web, request: Request, caller: Caller) -> Any:
         stream = (_number(request, "fence"), _query(request, "stream"))
     job, metric = request.path_params["job"], _query(request, "metric")
     acts = web.actor is not None
-    return await pages.job_page(web.reader, caller, job, stream=stream, metric=metric, acts=acts)
+    log = pages.LogAsked(stream=stream, since=_query(request, "since"))
+    return await pages.job_page(web.reader, caller, job, log=log, metric=metric, acts=acts)
 
 
 async def _islands(web: Web, request: Request, caller: Caller) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import HOLDS_LEASE, Job, JobState
 from causeway.model.parties import Caller
+from causeway.spec.units import since_ms
 from causeway.web.acts import may_cancel, may_steer
 from causeway.web.reader import Reader
 from causeway.web.views.bill import BillView, bill_view
@@ -57,12 +59,22 @@ async def jobs_page(reader: Reader, caller: Caller, *, group: str, before: str) 
     return jobs_view(jobs, counts, group=group, before=before, now_ms=reader.now_ms())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogAsked:
+    """Which log the address of a job's page asks for."""
+
+    stream: tuple[int, str] | None = None
+    """Attempt and stream; None: the newest attempt's."""
+    since: str = ""
+    """`10m` or an instant; empty: its end, however old."""
+
+
 async def job_page(
     reader: Reader,
     caller: Caller,
     job_id: str,
     *,
-    stream: tuple[int, str] | None,
+    log: LogAsked,
     metric: str,
     acts: bool = False,
 ) -> JobView:
@@ -78,7 +90,7 @@ async def job_page(
         may_cancel=acts and may_cancel(caller, job),
         progress=await reader.progress(caller, job_id),
         streams=streams,
-        log=await _log_tail(reader, caller, job_id, streams, stream),
+        log=await _log_tail(reader, caller, job_id, streams, log),
         events=await reader.events(caller, subject=job.id, after=0, limit=EVENTS_READ, newest=True),
         children=(await reader.children(caller, job_id))[:CHILDREN_MAX],
         metric=metric,
@@ -92,17 +104,22 @@ async def _log_tail(
     caller: Caller,
     job: str,
     streams: Sequence[tuple[int, str, int]],
-    asked: tuple[int, str] | None,
+    asked: LogAsked,
 ) -> LogPiece | None:
     """Return the end of the stream asked for, or of the newest attempt's first one with text."""
+    at_ms = since_ms(asked.since, "since", now_ms=reader.now_ms()) if asked.since else 0
     if not streams:
         return None
     sizes = {(fence, stream): count for fence, stream, count in streams}
     newest = max(fence for fence, _ in sizes)
     own = sorted((s for f, s in sizes if f == newest), key=lambda s: (s.startswith("setup"), s))
     full = [s for s in own if sizes[newest, s]]
-    fence, stream = asked if asked in sizes else (newest, (full or own)[0])
+    known = asked.stream if asked.stream in sizes else None
+    fence, stream = known or (newest, (full or own)[0])
     offset = max(0, sizes[fence, stream] - LOG_TAIL_BYTES)
+    if at_ms:
+        begun = await reader.log_since(caller, job, fence=fence, stream=stream, at_ms=at_ms)
+        offset = max(offset, begun)
     data = await reader.log(
         caller, job, fence=fence, stream=stream, offset=offset, limit=LOG_TAIL_BYTES
     )
@@ -112,6 +129,7 @@ async def _log_tail(
         text=data.decode("utf-8", "replace"),
         offset=offset,
         next_offset=offset + len(data),
+        since=asked.since,
     )
 
 

@@ -77,6 +77,11 @@ class Reader(Protocol):
     ) -> bytes:
         """Return a piece of one log."""
 
+    async def log_since(
+        self, caller: Caller, job: str, *, fence: int, stream: str, at_ms: int
+    ) -> int:
+        """Return the offset from which on a log arrived at that instant or later."""
+
     async def explain(self, caller: Caller, job: str) -> Explanation:
         """Return why the job is where it is."""
 

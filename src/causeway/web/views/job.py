@@ -121,6 +121,8 @@ class LogPiece:
     text: str
     offset: int
     next_offset: int
+    since: str
+    """Only what arrived since is shown; empty: the end, however old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
