@@ -172,7 +172,7 @@ def test_the_order_of_the_picture_does_not_matter(view: Snapshot, chance: Any) -
     assert decide(other) == decide(view)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(fleets())
 def test_what_is_preempted_makes_room_and_none_of_it_needlessly(view: Snapshot) -> None:
     jobs = {j.id: j for j in view.waiting}
@@ -261,7 +261,7 @@ def test_the_generated_pictures_are_not_empty() -> None:
     """Guards the tests above: each kind of decision occurs somewhere."""
     seen = Counter[str]()
 
-    @settings(max_examples=300, derandomize=True, database=None)
+    @settings(max_examples=120, derandomize=True, database=None)
     @given(fleets())
     def look(view: Snapshot) -> None:
         decided = decide(view)

@@ -105,13 +105,24 @@ class Centre:
         return HttpTransfer([self.url], lambda: token, sign, sleep=lambda _s: None)
 
 
-@pytest.fixture
-def centre(tmp_path: Path) -> Iterator[Centre]:
-    root = tmp_path / "centre"
-    made = Centre(store=FolderStore(root), root=root)
+@dataclass(slots=True)
+class Address:
+    """One server for all tests: starting and ending one takes longer than most of them."""
+
+    url: str
+    centre: Centre | None = None
+    """Who answers there now."""
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.centre is not None
+        await self.centre.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        made.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        made = Address(f"http://127.0.0.1:{listener.getsockname()[1]}")
         config = uvicorn.Config(
             made.app, interface="asgi3", log_level="critical", lifespan="off", ws="none"
         )
@@ -122,6 +133,13 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
         yield made
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def centre(tmp_path: Path, address: Address) -> Centre:
+    root = tmp_path / "centre"
+    address.centre = Centre(store=FolderStore(root), root=root, url=address.url)
+    return address.centre
 
 
 @pytest.fixture
