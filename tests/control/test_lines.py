@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from harness import Centre
 
-from causeway.control.plane import LINE_SEEN, RETRY_ROUND_MS
+from causeway.control.plane import LINE_SEEN
+from causeway.control.settings import Settings
 from causeway.model.jobs import JobState
 from causeway.model.resources import Resources
 
 SMALL = Resources(cpu_milli=1, memory_bytes=1)
+RETRY_MS = Settings().retry_round_ms
 
 
 def states(centre: Centre, ids: list[str]) -> list[JobState]:
@@ -18,7 +20,7 @@ def states(centre: Centre, ids: list[str]) -> list[JobState]:
 def test_a_line_longer_than_a_round_sees_is_placed_whole_when_there_is_room(centre: Centre) -> None:
     centre.island(cpu_milli=1_000_000)
     # The first round looks at everything; those that follow within the second do not.
-    centre.after(RETRY_ROUND_MS)
+    centre.after(RETRY_MS)
     centre.one(resources=SMALL)
     ids = [centre.one(resources=SMALL) for _ in range(LINE_SEEN * 3)]
     for _ in range(6):
@@ -46,7 +48,7 @@ def test_a_long_line_hides_nobody_of_another_shape(centre: Centre) -> None:
 def test_every_waiting_job_comes_to_say_why(centre: Centre) -> None:
     ids = [centre.one() for _ in range(LINE_SEEN * 2)]
     for _ in range(40):
-        centre.after(RETRY_ROUND_MS)
+        centre.after(RETRY_MS)
     # Reasons of a job that waits are memory alone: they say what was so at the last look.
     assert all(centre.plane.state.jobs[job_id].reasons for job_id in ids)
 

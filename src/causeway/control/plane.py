@@ -29,8 +29,6 @@ T = TypeVar("T")
 Command = Callable[[Tx], T]
 STEP_MS = 20
 """A wall clock that moved by more than this against the monotonic one was set, and did not run."""
-RETRY_ROUND_MS = 1_000
-"""Waiting jobs are looked at again at least this often: back-offs end without an event."""
 LINE_SEEN = 32
 LINE_SEEN_MAX = 2_048
 """Equal waiting jobs that a round looks at: few, and more after a round that placed them all. Now
@@ -188,7 +186,7 @@ class Plane:
         now_ms = self.clock.monotonic_ms()
         if self.state.queue and now_ms >= self._next_retry_ms:
             self.state.dirty = True
-            self._next_retry_ms = now_ms + RETRY_ROUND_MS
+            self._next_retry_ms = now_ms + self.settings.retry_round_ms
         self.schedule()
 
     def schedule(self) -> Plan | None:
@@ -210,7 +208,8 @@ class Plane:
         took_ms = self.clock.monotonic_ms() - started_ms
         self._round_due_ms = started_ms + 3 * took_ms
         if of_a_line is None:
-            self._whole_due_ms = started_ms + max(RETRY_ROUND_MS, WHOLE_REST * took_ms)
+            rest_ms = max(self.settings.retry_round_ms, WHOLE_REST * took_ms)
+            self._whole_due_ms = started_ms + rest_ms
         self.rounds += 1
         plan: Plan = outcome.get()
         # Placing changes capacity, which marks the state dirty, but this round has seen it already,

@@ -39,6 +39,8 @@ class Settings:
     a SIGKILL takes. Set with `CAUSEWAY_SKEW_MS` (50 to 600,000)."""
     tick_ms: int = 250
     """How often time-driven decisions are looked at when nothing else happens."""
+    retry_round_ms: int = 1_000
+    """Waiting jobs are looked at again at least this often: back-offs end without an event."""
     settle_every_ms: int = 900_000
     """How often a long-running attempt's usage is posted to the journal."""
     round_jobs_max: int = 2_000

@@ -72,6 +72,7 @@ class Round:
         self.ledgers = ledgers_of((o.pool for o in self.offers), snapshot.running)
         self.tenancy = Tenancy(snapshot.pools, snapshot.running, snapshot.tenants)
         self._forbidden: dict[int, frozenset[str]] = {}
+        self._shapes: dict[Hashable, int] = {}
         self._rankings: dict[Hashable, Ranking] = {}
         self._variants: dict[Hashable, Ranking] = {}
         self._stuck: dict[Hashable, Reasons] = {}
@@ -257,13 +258,15 @@ class Round:
 
     def _shape(self, job: WaitingJob) -> Hashable:
         verdicts = self.snapshot.verdicts.get(job.id)
-        if not verdicts:
-            return shape_of(job, None)
-        # Jobs that share a verdict mapping share its key set too; only the first pays for it.
-        key = id(verdicts)
-        if key not in self._forbidden:
-            self._forbidden[key] = frozenset(verdicts)
-        return shape_of(job, self._forbidden[key])
+        forbidden = None
+        if verdicts:
+            # Jobs that share a verdict mapping share its key set too; only the first pays for it.
+            key = id(verdicts)
+            if key not in self._forbidden:
+                self._forbidden[key] = frozenset(verdicts)
+            forbidden = self._forbidden[key]
+        # A shape is long, and looked up half a dozen times: its number is as good.
+        return self._shapes.setdefault(shape_of(job, forbidden), len(self._shapes))
 
     def _ranking(self, job: WaitingJob, shape: Hashable) -> Ranking:
         ranking = self._rankings.get(shape)

@@ -40,9 +40,11 @@ SETTINGS = Settings(
     hold_ms=90_000,
     skew_ms=10_000,
     tick_ms=30_000,
+    retry_round_ms=60_000,
     settle_every_ms=3_600_000,
 )
-"""Longer leases than live, so that a virtual day costs seconds; every rule is the same."""
+"""Leases and looks at who waits are sixty times as long as live, so that a virtual day costs half a
+second; every rule is the same."""
 TENANTS = (
     Tenant(name="ada", weight=2.0, quota_devices=6, borrow_devices=3),
     Tenant(name="bela", weight=1.0, quota_devices=4, borrow_devices=4),
