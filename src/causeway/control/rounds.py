@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, islice
 
 from causeway import perceive, schedule
@@ -14,6 +13,7 @@ from causeway.model.fleet import Place, Plan, PoolView, Preempt, Snapshot, Waiti
 from causeway.model.islands import Island, IslandState
 from causeway.model.jobs import Job, JobState, Move, OnDisconnect, StopIntent, moved
 from causeway.model.reasons import Reason, Severity, Token
+from causeway.model.values import replace
 
 Verdicts = Callable[
     [Sequence[WaitingJob], Sequence[PoolView], int], Mapping[str, Mapping[str, Reason]]

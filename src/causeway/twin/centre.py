@@ -118,6 +118,11 @@ class Centre:
         self.starts = 0
 
     @property
+    def now_ms(self) -> int:
+        """The wall clock of the machines here."""
+        return self.loop.now_ms + self.offset_ms
+
+    @property
     def newest(self) -> Process | None:
         """The process that new connections reach; None while there is none."""
         alive = [process for process in self.processes if process.alive]
