@@ -87,7 +87,9 @@ def island(name: str, **changes: object) -> Island:
         disk_free_bytes=31 * GIB,
         power_w=34.5,
         rtt_ms=1.4,
+        rtt_age_ms=1_500,
         bandwidth_mbit_s=810,
+        bandwidth_age_ms=2 * 3_600_000,
     )
     made = Island(
         id=urn("island", name),
@@ -98,6 +100,7 @@ def island(name: str, **changes: object) -> Island:
         state=IslandState.LIVE,
         joined_ms=NOW_MS - 3 * 3_600_000,
         heard_ms=NOW_MS - 700,
+        health_ms=NOW_MS - 4_000,
         lease_until_ms=NOW_MS + 3300,
     )
     return replace(made, **changes)
@@ -108,12 +111,17 @@ def move(made: Island, **changes: object) -> Island:
     return replace(made, profile=replace(made.profile, **changes))
 
 
-ALBA = island("alba", latency_ms={urn("island", "cove"): 18.2})
+ALBA = island(
+    "alba",
+    latency_ms={urn("island", "bora"): 11.4, urn("island", "cove"): 18.2},
+    latency_at_ms={urn("island", "bora"): NOW_MS - 600_000, urn("island", "cove"): NOW_MS - 30_000},
+)
 BORA = move(
     island(
         "bora",
         state=IslandState.LOST,
         heard_ms=NOW_MS - 94_000,
+        health_ms=NOW_MS - 97_000,
         lease_until_ms=NOW_MS - 90_000,
         losses=1,
     ),

@@ -210,6 +210,14 @@ def test_the_log_is_read_in_pieces(client: TestClient) -> None:
     assert rest.content == b""
 
 
+def test_the_islands_page_shows_an_age_with_every_figure(client: TestClient) -> None:
+    figures = client.get("/islands").text.split('<dl class="figures">')[1:]
+    shown = [row for part in figures for row in part.partition("</dl>")[0].split("</div>")[:-1]]
+    bare = [row for row in shown if "<time" not in row and "not measured" not in row]
+    assert len(shown) > 60
+    assert bare == []
+
+
 def test_the_page_shows_what_arrived_since(client: TestClient) -> None:
     whole = client.get(f"/jobs/{JOB}.json").json()["log"]
     late = client.get(f"/jobs/{JOB}.json?since=10m").json()["log"]

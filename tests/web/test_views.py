@@ -134,12 +134,36 @@ def test_traces_carry_the_seam(world: ModuleType) -> None:
 def test_stale_is_shown_as_stale_and_simulated_as_simulated(world: ModuleType) -> None:
     view = islands_view(world.ISLANDS, [], now_ms=world.NOW_MS)
     alba, bora, _ = view.islands
-    assert not any(f.stale for f in alba.live_figures + alba.found_figures)
+    stale = [f.name for f in alba.live_figures + alba.found_figures if f.stale]
+    assert stale == ["Round trip to bora"]
     assert all(f.stale for f in bora.live_figures + bora.found_figures)
     declared = {f.name: f for f in alba.declared_figures}
     assert declared["PUE"].quality == "declared, simulated"
     assert declared["Provider"].quality == "declared"
     assert next(f for f in alba.live_figures if f.name == "IT power").quality == "model (estimate)"
+
+
+def test_every_figure_is_as_old_as_it_is_itself(world: ModuleType) -> None:
+    alba = islands_view(world.ISLANDS, [], now_ms=world.NOW_MS).islands[0]
+    ages = {f.name: world.NOW_MS - f.at_ms for f in alba.live_figures}
+    assert ages == {
+        "CPU in use": 4_000,
+        "Memory in use": 4_000,
+        "Disk free": 4_000,
+        "IT power": 4_000,
+        "Round trip to centre": 5_500,
+        "Round trip to bora": 600_000,
+        "Round trip to cove": 30_000,
+        "Bandwidth to centre": 4_000 + 2 * 3_600_000,
+    }
+    every = alba.live_figures + alba.found_figures + alba.declared_figures
+    assert all(f.at_ms > 0 for f in every)
+
+
+def test_what_was_never_measured_has_no_age(world: ModuleType) -> None:
+    cove = islands_view(world.ISLANDS, [], now_ms=world.NOW_MS).islands[2]
+    figure = next(f for f in cove.live_figures if f.name == "Bandwidth to centre")
+    assert (figure.text, figure.quality, figure.at_ms) == ("not measured", "", 0)
 
 
 def test_a_lease_that_ran_out_is_stale_even_before_anyone_said_so(world: ModuleType) -> None:

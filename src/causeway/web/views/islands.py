@@ -11,6 +11,7 @@ from causeway.draw.looks import Look, island_look
 from causeway.draw.world import Spot
 from causeway.model.fleet import PoolView
 from causeway.model.islands import Health, Inventory, Island, IslandState, Profile
+from causeway.perceive.links import FRESH_MS
 from causeway.web.views.lines import QUALITY_WORDS, island_href, short
 
 NOT_MEASURED = "not measured"
@@ -170,7 +171,7 @@ def _card(
         engine=inventory.engine if inventory else "",
         simulated=profile.simulated,
         problems=island.health.problems if island.health else (),
-        live_figures=_live(island, stale=stale),
+        live_figures=_live(island, now_ms=now_ms),
         found_figures=_found(inventory, island.heard_ms, stale=stale) if inventory else (),
         declared_figures=_declared(profile, island.joined_ms),
         acts=acts,
@@ -213,40 +214,54 @@ def _devices(island: Island, pools: Sequence[PoolView]) -> tuple[int, int]:
     return capacity.accelerators or capacity.cpu_milli // 1000, 0
 
 
-def _live(island: Island, *, stale: bool) -> tuple[Figure, ...]:
+def _live(island: Island, *, now_ms: int) -> tuple[Figure, ...]:
+    """Return the figures that the agent takes now and then, each as old as it is itself: a round
+    trip is older than the batch that it came in, and a bandwidth as old as the last transfer."""
     health, inventory = island.health, island.inventory
     if health is None:
         return ()
+    taken_ms = island.health_ms or island.heard_ms
     power = QUALITY_WORDS[inventory.power_quality] if inventory else "unknown"
-    rows = (
-        ("CPU in use", figures.percent(health.cpu_share), "measured"),
-        ("Memory in use", _memory(health, inventory), "measured"),
-        ("Disk free", figures.size(health.disk_free_bytes), "measured"),
-        ("IT power", f"{figures.plain(health.power_w)} W", power),
-        ("Round trip to centre", _or_dash(health.rtt_ms, "ms"), "measured"),
-        ("Bandwidth to centre", _or_dash(health.bandwidth_mbit_s, "Mbit/s"), "measured"),
-    )
-    others = tuple(
-        Figure(
-            name=f"Round trip to {short(other)}",
-            text=f"{figures.plain(ms)} ms",
-            quality="measured",
-            at_ms=island.heard_ms,
-            stale=stale,
+    rtt_ms, bandwidth_ms = taken_ms - health.rtt_age_ms, taken_ms - health.bandwidth_age_ms
+    rows = [
+        ("CPU in use", figures.percent(health.cpu_share), "measured", taken_ms),
+        ("Memory in use", _memory(health, inventory), "measured", taken_ms),
+        ("Disk free", figures.size(health.disk_free_bytes), "measured", taken_ms),
+        ("IT power", f"{figures.plain(health.power_w)} W", power, taken_ms),
+        ("Round trip to centre", _or_dash(health.rtt_ms, "ms"), "measured", rtt_ms),
+    ]
+    rows += [
+        (
+            f"Round trip to {short(other)}",
+            f"{figures.plain(ms)} ms",
+            "measured",
+            island.latency_at_ms.get(other, 0),
         )
         for other, ms in sorted(island.latency_ms.items())
+    ]
+    gone = is_stale(island, now_ms)
+    bandwidth = _figure(
+        # It is as good as the last large transfer, and no other is made for its sake.
+        ("Bandwidth to centre", _or_dash(health.bandwidth_mbit_s, "Mbit/s"), "measured"),
+        at_ms=bandwidth_ms,
+        stale=gone,
     )
-    shown = tuple(
-        Figure(
-            name=name,
-            text=text,
-            quality=quality if text != NOT_MEASURED else "",
-            at_ms=island.heard_ms,
-            stale=stale,
-        )
-        for name, text, quality in rows
+    told = (
+        _figure(row[:3], at_ms=row[3], stale=gone or now_ms - row[3] > FRESH_MS) for row in rows
     )
-    return shown + others
+    return (*told, bandwidth)
+
+
+def _figure(row: tuple[str, str, str], *, at_ms: int, stale: bool) -> Figure:
+    name, text, quality = row
+    known = text != NOT_MEASURED
+    return Figure(
+        name=name,
+        text=text,
+        quality=quality if known else "",
+        at_ms=at_ms if known else 0,
+        stale=stale,
+    )
 
 
 def _memory(health: Health, inventory: Inventory | None) -> str:
@@ -285,16 +300,7 @@ def _found(inventory: Inventory, at_ms: int, *, stale: bool) -> tuple[Figure, ..
         )
         for device in inventory.devices
     ]
-    return tuple(
-        Figure(
-            name=name,
-            text=text,
-            quality=quality if text != NOT_MEASURED else "",
-            at_ms=at_ms,
-            stale=stale,
-        )
-        for name, text, quality in rows
-    )
+    return tuple(_figure(row, at_ms=at_ms, stale=stale) for row in rows)
 
 
 def _declared(profile: Profile, at_ms: int) -> tuple[Figure, ...]:
