@@ -17,6 +17,7 @@ from causeway.api import (
     accounts,
     agent,
     content,
+    descriptors,
     fleet,
     jobs,
     library,
@@ -32,6 +33,7 @@ from causeway.model.errors import InvalidInput, NotFound
 ENDPOINTS: tuple[Endpoint, ...] = (
     *jobs.ENDPOINTS,
     *fleet.ENDPOINTS,
+    *descriptors.ENDPOINTS,
     *accounts.ENDPOINTS,
     *library.ENDPOINTS,
     *agent.ENDPOINTS,

@@ -40,6 +40,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
     ("latency", "fleet:latency", FLEET, "Show how far islands are from one another."),
     ("offers", "fleet:offers", FLEET, "Search live offers."),
+    ("describe", "fleet:describe", FLEET, "Show what an identifier stands for."),
     ("cordon", "fleet:cordon", FLEET, "Keep new work away from an island."),
     ("uncordon", "fleet:uncordon", FLEET, "Let new work onto an island again."),
     ("drain", "fleet:drain", FLEET, "Cordon an island and move its work away."),

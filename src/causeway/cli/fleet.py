@@ -44,6 +44,24 @@ def latency(island: str = "", /, *, json: Json = False) -> int:
     return exits.OK
 
 
+def describe(urn: str, /, *, digest: str = "", json: Json = False) -> int:
+    """Show what an identifier stands for, with the digest to cite it by.
+
+    Parameters
+    ----------
+    urn
+        Identifier of an island, site, provider, pool, node, device, offer, price, job, model,
+        dataset or artefact: urn:cpi:<issuer>:<class>:<id>.
+    digest
+        Fail unless the descriptor still has this digest.
+    json
+        Print the answer as JSON.
+    """
+    with Client.from_settings() as client:
+        talk.show(client.describe(urn, digest=digest), sheets.descriptor, as_json=json)
+    return exits.OK
+
+
 def offers(*, where: str = "", sort: str = "", limit: int = 50, json: Json = False) -> int:
     """Search live offers.
 

@@ -260,6 +260,24 @@ def plain(found: Any) -> Iterator[str]:
         yield f"{name:<{width}}  {clean(str(value))}"
 
 
+def descriptor(found: Answer) -> Iterator[str]:
+    """What an identifier stands for, a line for each attribute."""
+    yield clean(str(found.get("id", "")))
+    yield f"digest {found.get('digest', '-')}"
+    yield ""
+    yield from plain(dict(_leaves(found.get("descriptor") or {}, "")))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list):
+        yield path, ", ".join(str(item) for item in value) or "-"
+    else:
+        yield path, "-" if value in ("", None) or value == {} else value
+
+
 def latency(rows: Sequence[Answer]) -> Iterator[str]:
     """Round trips and bandwidths between islands; a stale figure is said to be so."""
     if not rows:
