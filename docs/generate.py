@@ -345,21 +345,20 @@ def job_fields() -> list[str]:
     from causeway.spec.fields import Fields
 
     asked: dict[str, None] = {}
-    plain = Fields.take
+    plain = Fields.done
 
-    def take(self: Fields, name: str) -> object:
+    def done(self: Fields) -> None:
         where = re.sub(r"\[\d+\]", "", self.where).removeprefix("$").removeprefix(".")
-        if where not in ("inputs", "file_mounts", "envs", "env"):
-            asked[f"{where}.{name}".removeprefix(".")] = None
-        return plain(self, name)
+        asked.update((f"{where}.{name}".removeprefix("."), None) for name in self.known)
+        plain(self)
 
-    # Reading a file that has every part, with an ear at the one method that all reads go through.
-    Fields.take = take  # type: ignore[method-assign]
+    # Reading a file that has every part, with an ear at what refuses fields that nobody knows.
+    Fields.done = done  # type: ignore[method-assign]
     try:
         native.submission(_EVERY_PART)
         native.submission({"stages": [{"name": "a", "run": "true", "needs": []}]})
     finally:
-        Fields.take = plain  # type: ignore[method-assign]
+        Fields.done = plain  # type: ignore[method-assign]
     stage_only = {"stages.name", "stages.needs"}
     return sorted(n for n in asked if not n.startswith("stages.") or n in stage_only)
 

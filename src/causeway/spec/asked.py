@@ -21,12 +21,9 @@ _MODEL = re.compile(r"[A-Za-z][A-Za-z0-9 ._-]{0,63}\Z")
 _MEMORY = re.compile(r"[0-9.]+\s*[A-Za-z]+\+?\Z")
 
 
-def resources(f: Fields, default: Resources) -> Resources:
+def resources(f: Fields, field: str, default: Resources) -> Resources:
     """Read `resources` of a job."""
-    value = f.take("resources")
-    if value is None:
-        return default
-    r = Fields(value, f.at("resources"))
+    r = Fields(f.take(field), f.at(field))
     cpus, memory, disk = r.take("cpus"), r.take("memory"), r.take("disk")
     asked = r.take("accelerators")
     found = Resources(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from causeway.model.errors import InvalidInput, TooLarge
 from causeway.spec.units import decimal, shown
@@ -47,6 +47,12 @@ class Fields:
     def has(self, name: str) -> bool:
         """Say whether the field is there and not null."""
         return self.take(name) is not None
+
+    def written(self, names: Iterable[str]) -> list[str]:
+        """Make many names known; return those that are there and not null, in the names' order."""
+        self.known.update(dict.fromkeys(names))
+        there = self.tree.get
+        return [name for name in names if there(name) is not None]
 
     def done(self) -> None:
         """Refuse fields that nobody asked for."""
@@ -115,6 +121,20 @@ class Fields:
             if item in found[:i]:
                 raise InvalidInput(f"{shown(item)} is listed twice", where=f"{self.at(name)}[{i}]")
         return found
+
+
+Read = Callable[[Fields, str, Any], Any]
+"""Reads one field that is there: (fields, the field's name, default) -> its value."""
+
+
+def whole_within(low: int, high: int) -> Read:
+    """Return what reads an integer within bounds."""
+    return lambda f, field, default: f.whole(field, default, low=low, high=high)
+
+
+def text_within(chars_max: int) -> Read:
+    """Return what reads a string up to a length."""
+    return lambda f, field, default: f.text(field, default, chars_max=chars_max)
 
 
 def kind_of(value: object) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
 
 from causeway.model.errors import InvalidInput, TooLarge
 from causeway.model.jobs import JobSpec, Member, Submission
+from causeway.model.values import replace
 from causeway.spec.fields import Fields, bound, kind_of, name, text, unknown, whole
 from causeway.spec.job import Reader, require_run
 from causeway.spec.units import shown
@@ -23,6 +22,7 @@ STAGES_MAX = 1_000
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
 _EMPTY = JobSpec(name="job", run="")
+_READERS = {local: Reader(local_paths=local) for local in (False, True)}
 
 
 def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = False) -> Submission:
@@ -37,8 +37,8 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
             where="$.array",
             hint="submit the array on its own and let a stage depend on it",
         )
-    reader = Reader(local_paths=local_paths)
-    spec = reader.spec(top, replace(_EMPTY, name=title))
+    reader = _READERS[local_paths]
+    spec = reader.spec(top, _EMPTY, title)
     top.done()
     if stages is not None:
         return _dag(stages, spec, reader=reader, notes=said)
@@ -49,13 +49,11 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
 
 
 def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
-    indices = _indices(value, notes)
-    # `replace` looks every field up again for each of up to 100,000 members; this does it once.
-    shared: dict[str, Any] = {f.name: getattr(spec, f.name) for f in fields(spec)}
     members = []
-    for index in indices:
-        shared |= {"name": f"{spec.name}-{index}", "array_index": index}
-        members.append(Member(name=shared["name"], spec=JobSpec(**shared)))
+    for index in _indices(value, notes):
+        title = f"{spec.name}-{index}"
+        member = replace(spec, name=title, array_index=index)
+        members.append(Member(name=title, spec=member))
     return Submission(name=spec.name, members=tuple(members), notes=tuple(notes))
 
 
@@ -117,7 +115,7 @@ def _dag(value: object, spec: JobSpec, *, reader: Reader, notes: list[str]) -> S
         if title in members:
             raise InvalidInput(f"stage {title!r} is there twice", where=f.at("name"))
         needs = f.texts("needs")
-        stage = reader.spec(f, replace(spec, name=title))
+        stage = reader.spec(f, spec, title)
         f.done()
         require_run(stage, f.where)
         members[title] = Member(name=title, spec=stage, needs=needs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -28,6 +27,8 @@ DIGITS_MAX = 30
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
+_NUMERIC = frozenset("+-.0123456789")
+"""What a number begins with."""
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _WORDS: dict[str, object] = {
     "": None,
@@ -70,7 +71,7 @@ def decode(data: bytes) -> str:
 def check_text(text: str) -> None:
     """Refuse what is too long, holds NUL, or cannot be written as UTF-8."""
     try:
-        size = len(text.encode())
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInput(
             f"character {error.start} is half of a surrogate pair, which no text may hold",
@@ -87,18 +88,22 @@ def check_text(text: str) -> None:
 
 
 def documents(text: str) -> list[object]:
-    """Return the documents of the text (JSON: exactly one) as plain trees."""
-    check_text(text)
+    """Return the documents of a checked text (JSON: exactly one) as plain trees."""
+    # Nothing but an escape can bring in what `check_text` refuses.
+    escapes = "\\" in text
     if text.lstrip()[:1] == "{":
         found, tree = _json(text)
         if found:
+            if escapes:
+                _check_strings(tree, "$")
             return [tree]
     try:
-        docs = list(_yaml(text))
+        docs = _yaml(text)
     except yaml.YAMLError as error:
         raise _syntax(error) from None
-    for doc in docs:
-        _check_strings(doc, "$")
+    if escapes:
+        for doc in docs:
+            _check_strings(doc, "$")
     return docs
 
 
@@ -124,13 +129,12 @@ def _syntax(error: yaml.YAMLError) -> InvalidInput:
 def _json(text: str) -> tuple[bool, object]:
     """Read JSON. (False, None) means that it is not JSON and may still be YAML."""
     try:
-        tree = json.loads(text, object_pairs_hook=_pairs, parse_constant=float, parse_int=_json_int)
+        tree = _JSON.decode(text)
     except json.JSONDecodeError:
         return False, None
     except RecursionError:
         raise _too_deep("$") from None
     _bound(tree)
-    _check_strings(tree, "$")
     return True, tree
 
 
@@ -140,12 +144,17 @@ def _json_int(digits: str) -> int:
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    tree: dict[str, object] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise _duplicate(key, "$")
-        tree[key] = value
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _duplicate(key, "$")
+            seen.add(key)
     return tree
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=float, parse_int=_json_int)
 
 
 def _bound(tree: object) -> None:
@@ -241,15 +250,16 @@ class _Builder:
         self.place(value, count, event)
 
     def scalar(self, event: Any) -> None:
-        _check_tag(event)
+        if event.tag is not None:
+            _check_tag(event)
         top = self.stack[-1] if self.stack else None
-        if top is not None and isinstance(top.tree, dict) and top.key is None:
-            key = str(event.value)
+        if top is not None and top.key is None and isinstance(top.tree, dict):
+            key: str = event.value
             if key in top.tree and key not in top.merged:
                 raise _duplicate(key, _line(event))
             top.key = key
             return
-        value = _resolve(event.value, _line(event)) if event.implicit[0] else event.value
+        value = _resolve(event) if event.implicit[0] else event.value
         if event.anchor:
             self.anchors[event.anchor] = (value, 1)
         self.place(value, 1, event)
@@ -288,27 +298,32 @@ class _Builder:
         top.key = None
 
 
-def _yaml(text: str) -> Iterator[object]:
+def _yaml(text: str) -> list[object]:
+    found: list[object] = []
     builder = _Builder()
-    count = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.DocumentStartEvent):
-            builder = _Builder()
-            count += 1
-            if count > DOCUMENTS_MAX:
-                raise TooLarge(f"holds more than {DOCUMENTS_MAX} documents", where="$")
-        elif isinstance(event, yaml.MappingStartEvent):
-            builder.begin({}, event)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            builder.begin([], event)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-            builder.end(event)
-        elif isinstance(event, yaml.AliasEvent):
-            builder.alias(event)
-        elif isinstance(event, yaml.ScalarEvent):
-            builder.scalar(event)
-        elif isinstance(event, yaml.DocumentEndEvent):
-            yield builder.root
+    events = _LOADER(text)
+    try:
+        while (event := events.get_event()) is not None:
+            kind = event.__class__
+            if kind is yaml.ScalarEvent:
+                builder.scalar(event)
+            elif kind is yaml.MappingStartEvent:
+                builder.begin({}, event)
+            elif kind is yaml.SequenceStartEvent:
+                builder.begin([], event)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                builder.end(event)
+            elif kind is yaml.AliasEvent:
+                builder.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                builder = _Builder()
+                if len(found) == DOCUMENTS_MAX:
+                    raise TooLarge(f"holds more than {DOCUMENTS_MAX} documents", where="$")
+            elif kind is yaml.DocumentEndEvent:
+                found.append(builder.root)
+    finally:
+        events.dispose()
+    return found
 
 
 def _line(event: Any) -> str:
@@ -324,11 +339,14 @@ def _check_tag(event: Any) -> None:
         )
 
 
-def _resolve(text: str, where: str) -> object:
+def _resolve(event: Any) -> object:
+    text: str = event.value
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INT.match(text):
-        _check_digits(text, where)
+        _check_digits(text, _line(event))
         return int(text)
     if _FLOAT.match(text) and not text.lstrip("+-").startswith("0" * 2):
         return float(text) if "." in text or "e" in text or "E" in text else text

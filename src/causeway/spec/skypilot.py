@@ -34,15 +34,15 @@ _RESOURCES_NOTED = {
     "labels": "labels are not kept",
     "job_recovery": "lost islands are always recovered from the newest checkpoint",
 }
-_RESOURCES_ONLY = (
+_RESOURCES_ONLY = frozenset({
     *_RESOURCES_NOTED, "use_spot", "any_of", "ordered", "candidates", "image_id", "disk_size",
     "ports", "max_hourly_cost", "priority",
-)  # fmt: skip
-_NATIVE_ONLY = (
+})  # fmt: skip
+_NATIVE_ONLY = frozenset({
     "kind", "inputs", "outputs", "env", "checkpoint", "on_disconnect", "retry", "time_limit",
     "expected_run", "priority", "deadline", "price_cap_per_device_h", "budget", "spot", "where",
     "data", "objective", "image", "isolation", "warm", "model", "array", "stages", "depends_on",
-)  # fmt: skip
+})  # fmt: skip
 _ACCELERATOR = re.compile(
     r"([A-Za-z][A-Za-z0-9 ._-]{0,60}?)(?:-([0-9]{1,4})GB)?(?::([0-9]{1,4}(?:\.[0-9]{1,4})?))?\Z"
 )
@@ -51,9 +51,9 @@ _BARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\+?\Z")
 
 def recognises(tree: Mapping[str, object]) -> bool:
     """Say whether only SkyPilot would write this."""
-    if any(field in tree for field in _NATIVE_ONLY):
+    if not _NATIVE_ONLY.isdisjoint(tree):
         return False
-    if any(field in tree for field in _TOP_ONLY) or isinstance(tree.get("secrets"), Mapping):
+    if not tree.keys().isdisjoint(_TOP_ONLY) or isinstance(tree.get("secrets"), Mapping):
         return True
     service = tree.get("service")
     if isinstance(service, Mapping) and {"readiness_probe", "replica_policy"} & set(service):
@@ -66,7 +66,7 @@ def recognises(tree: Mapping[str, object]) -> bool:
     resources = tree.get("resources")
     if not isinstance(resources, Mapping):
         return False
-    if any(field in resources for field in _RESOURCES_ONLY):
+    if not _RESOURCES_ONLY.isdisjoint(resources):
         return True
     return (
         _is_choice(resources.get("accelerators"))

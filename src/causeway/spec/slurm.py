@@ -104,6 +104,8 @@ class _Script:
 
 def recognises(text: str) -> bool:
     """Say whether any line is a directive."""
+    if "#SBATCH" not in text:
+        return False
     return any(_DIRECTIVE.match(line.rstrip()) for line in text.splitlines()[:2_000])
 
 
