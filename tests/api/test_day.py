@@ -324,6 +324,14 @@ def test_a_log_under_a_stale_fence_is_refused(house: House) -> None:
     assert house.get(f"/v1/jobs/{job}/streams")["streams"] == []
 
 
+def test_an_island_gets_back_what_it_sends_to_measure_its_bandwidth(house: House) -> None:
+    island, data = house.island(), bytes(range(256)) * 2_048
+    assert house.ask("POST", "/v1/agent/echo", who=island.token, content=data).content == data
+    assert house.ask("POST", "/v1/agent/echo", content=data).status_code == 401
+    over = data * 2 + b"x"
+    assert house.ask("POST", "/v1/agent/echo", who=island.token, content=over).status_code == 413
+
+
 @pytest.mark.parametrize("stream", ["../../x", "rank-0.stdout/../../x", "", "rank-x.stdout", "%00"])
 def test_a_logs_name_cannot_leave_its_folder(house: House, stream: str) -> None:
     island, _, job = _run(house)

@@ -121,6 +121,15 @@ class Centre:
         _, body = self.request(path, data, token=token, kind="application/octet-stream")
         return _decoded(body, dict[str, int]).get("next", 0)
 
+    def echo_s(self, data: bytes, *, token: str) -> float:
+        """Send bytes and get them back; return the seconds that this took."""
+        began = time.perf_counter()
+        _, body = self.request("/v1/agent/echo", data, token=token, kind="application/octet-stream")
+        took_s = time.perf_counter() - began
+        if body != data:
+            raise InvalidInput("the centre sent back other bytes than it was sent")
+        return took_s
+
     def request(
         self,
         path: str,

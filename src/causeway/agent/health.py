@@ -44,6 +44,20 @@ class Gauges:
         if moved.moved_bytes >= LARGE_BYTES:
             self._bandwidth = moved.bandwidth_mbit_s, self._now_ms()
 
+    def echoed(self, echo_bytes: int, took_s: float) -> None:
+        """Note how long it took to send so many bytes to the centre and get them back.
+
+        The round trip of an empty exchange is no part of it; what is left is two transfers.
+        """
+        moving_s = took_s - self._rtt[0] / 1000
+        if moving_s > 0:
+            self._bandwidth = 2 * 8 * echo_bytes / moving_s / 1e6, self._now_ms()
+
+    def bandwidth_is_due(self, after_ms: int) -> bool:
+        """Say whether the bandwidth was never measured, or not for so long."""
+        measured, at_ms = self._bandwidth
+        return not measured or self._now_ms() - at_ms >= after_ms
+
     def told(self, others: Mapping[str, str]) -> None:
         """Take over which islands may be probed; what is known of others is forgotten."""
         self.others = dict(others)

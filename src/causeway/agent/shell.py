@@ -6,6 +6,7 @@ Loops, all on one asyncio loop; whatever blocks runs in threads:
     news    a second sync, at once, when something happened here that the centre waits for
     engine  polls the engine: often while attempts run, once a second otherwise
     watch   reads progress, checkpoints and logs of running attempts
+    weigh   measures the bandwidth to the centre now and then, when idle
 
 Nothing here decides anything about attempts; that is `core`.
 """
@@ -21,6 +22,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +68,10 @@ LEAVE_LOOK_S = 0.05
 PROBE_S_FIRST = 1.0
 PROBE_S = 300.0
 LOG_TIMEOUT_S = 3.0
+WEIGH_BYTES = 512 * 1024
+WEIGH_S_FIRST = 3.0
+WEIGH_S_BUSY = 30.0
+WEIGH_S = 3_600.0
 THREADS = 16
 
 
@@ -159,7 +165,14 @@ class Agent:
                     beginning.cancel()
                     return
                 await beginning
-                doing = (self._hold, self._tell_news, self._drive, self._watch, self._probe)
+                doing = (
+                    self._hold,
+                    self._tell_news,
+                    self._drive,
+                    self._watch,
+                    self._probe,
+                    self._weigh,
+                )
                 loops = [group.create_task(loop()) for loop in (*doing, self.prober.run)]
                 await leaving
                 await self._wind_down()
@@ -345,6 +358,27 @@ class Agent:
             await asyncio.sleep(wait_s)
             self.core.on_inventory(await self._in_thread(self.setup.engine.probe))
             wait_s = min(2 * wait_s, PROBE_S)
+
+    async def _weigh(self) -> None:
+        """Measure the bandwidth to the centre where no transfer has shown it for an hour."""
+        chance = self.setup.chance
+        wait_s = WEIGH_S_FIRST
+        while True:
+            # At different moments, so that islands that start together do not share one wire.
+            await asyncio.sleep(wait_s * (1 + chance.bits(16) / 2**16))
+            wait_s = WEIGH_S_BUSY if self.core.busy else WEIGH_S
+            if self.core.busy or not self.gauges.bandwidth_is_due(int(WEIGH_S * 1000)):
+                continue
+            data = chance.bits(8 * WEIGH_BYTES).to_bytes(WEIGH_BYTES)
+            try:
+                took_s = await self._in_thread(
+                    partial(self.centre.echo_s, data, token=self.line.token)
+                )
+            except CausewayError as error:
+                # An older centre has no such door; then only transfers tell.
+                log.info("the bandwidth to the centre was not measured: %s", error.message)
+                continue
+            self.gauges.echoed(WEIGH_BYTES, took_s)
 
     async def _wind_down(self) -> None:
         """End what runs, with time to save, until everything is told or time is up."""

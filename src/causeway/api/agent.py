@@ -27,6 +27,7 @@ from causeway.model.protocol import (
 )
 
 LOG_PIECE_BYTES_MAX = 1024**2
+ECHO_BYTES_MAX = 1024**2
 
 
 async def join(door: Door, request: Request) -> Response:
@@ -133,6 +134,13 @@ async def logs(door: Door, request: Request) -> Response:
     return json_response({"next": kept})
 
 
+async def echo(door: Door, request: Request) -> Response:
+    """Send back what came, so that an island can measure its bandwidth to the centre."""
+    await door.session(request)
+    data = await body_of(request, ECHO_BYTES_MAX)
+    return Response(data, media_type="application/octet-stream")
+
+
 ENDPOINTS = (
     Endpoint(
         method="POST",
@@ -175,5 +183,14 @@ ENDPOINTS = (
             ("stream", "string", "rank-0.stdout, setup.stderr, ..."),
             ("offset", "integer", "Where the piece starts"),
         ),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/agent/echo",
+        summary="Get back at most 1 MiB, to measure the bandwidth to the centre",
+        handler=echo,
+        request=bytes,
+        media="application/octet-stream",
+        auth="session",
     ),
 )
