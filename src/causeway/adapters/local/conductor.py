@@ -182,7 +182,8 @@ class Conductor:
         for at in list(self.attempts.values()):
             if at.stage is Stage.DONE:
                 continue
-            self._guarded(at, functools.partial(self._watch, at, now))
+            if _due(at, now):
+                self._guarded(at, functools.partial(self._watch, at, now))
             soon = at.held or (at.stage is Stage.ENDING and not at.children)
             wait = QUIET_TRY_MS if soon else SAMPLE_MS
             deadlines = [t for t in (at.time_up_ms, at.kill_at_ms) if t > now]
@@ -343,6 +344,16 @@ class Conductor:
             again = self.forgotten.pop(at.key)
             if again is not None:
                 self.begin(again)
+
+
+def _due(at: Running, now: int) -> bool:
+    """Say whether time may change anything about it now. Asked of every attempt at every turn."""
+    return bool(
+        at.stage is Stage.ENDING
+        or at.held
+        or now - at.sampled_ms >= SAMPLE_MS
+        or 0 < at.time_up_ms <= now
+    )
 
 
 def _memory_message(at: Running) -> str:
