@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -97,6 +98,8 @@ async def _submit(
             # The state was loaded again since the keys were looked up, so it cannot vouch for what
             # was submitted in between.
             raise Unavailable("the control plane has just taken over", hint="repeat the request")
+        # Ids in the order of the documents: one draw of chance, counted on from there.
+        entropy = count(door.plane.entropy()).__next__
         return [
             submit.submit(
                 tx,
@@ -105,7 +108,7 @@ async def _submit(
                 key=key,
                 known_key=known.get(key),
                 artifacts=held,
-                entropy=door.plane.entropy,
+                entropy=entropy,
                 settings=door.settings,
             )
             for submission, key in items

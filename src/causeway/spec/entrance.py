@@ -7,8 +7,6 @@ foreign file's errors name the place in the file that was sent, not in the trans
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Submission
 from causeway.spec import dstack, native, skypilot, slurm
@@ -56,7 +54,7 @@ def _translate(text: str) -> Translated:
     if len(docs) > 1:
         return skypilot.translate_pipeline(docs)
     tree = docs[0]
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, dict):
         raise InvalidInput(
             f"must be a mapping of fields, not {kind_of(tree)}",
             where="$",

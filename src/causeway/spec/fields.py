@@ -29,9 +29,9 @@ class Fields:
     """One mapping at one place."""
 
     def __init__(self, tree: object, where: str, *, what: str = "a mapping of fields") -> None:
-        if not isinstance(tree, Mapping):
+        if not isinstance(tree, dict):
             raise InvalidInput(f"must be {what}, not {kind_of(tree)}", where=where)
-        self.tree = tree
+        self.tree: Mapping[str, object] = tree
         self.where = where
         self.known: dict[str, None] = {}
 

@@ -59,7 +59,7 @@ def decode(data: bytes) -> str:
     if len(data) > TEXT_BYTES_MAX:
         raise _too_long(len(data))
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InvalidInput(
             f"the text is not UTF-8: byte {error.start} (0x{data[error.start]:02x}) does not fit",

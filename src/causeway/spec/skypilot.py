@@ -64,7 +64,7 @@ def recognises(tree: Mapping[str, object]) -> bool:
     ):
         return True
     resources = tree.get("resources")
-    if not isinstance(resources, Mapping):
+    if not isinstance(resources, dict):
         return False
     if not _RESOURCES_ONLY.isdisjoint(resources):
         return True
