@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.control.harness import Centre
 
-from causeway.control import agents
-from causeway.control.agents import PROBES_MAX
+from causeway.control import probing
+from causeway.control.probing import PROBES_MAX
 from causeway.model.errors import InvalidInput
 from causeway.model.islands import Health, Island
 from causeway.perceive import between
@@ -52,7 +52,7 @@ def test_each_learns_of_a_bounded_number_and_all_are_learnt_of() -> None:
     names = [
         centre.island(f"i{n:03}", probe_address=f"i{n:03}.example:7700").id for n in range(count)
     ]
-    told = centre.run(lambda tx: [agents.probes(tx.state, name) for name in names])
+    told = centre.run(lambda tx: [probing.probes(tx.state, name) for name in names])
     assert all(0 < len(one) <= PROBES_MAX for one in told)
     assert all(name not in one for name, one in zip(names, told, strict=True))
     assert {name for one in told for name in one} == set(names)

@@ -6,14 +6,14 @@ import pytest
 from breaking import Guard, caught
 
 from causeway.agent import holdings
-from causeway.control import agents, booking, keeping, lifecycle, plane, rounds, state, submit
+from causeway.control import booking, keeping, lifecycle, plane, reports, rounds, state, submit
 from causeway.schedule import ledger, tenancy
 
 GUARDS = (
     Guard(
         name="reports are not fenced by number",
-        owner=agents,
-        function="_report",
+        owner=reports,
+        function="take",
         was="or attempt.fence != report.fence",
         becomes="",
         first=4,
@@ -21,8 +21,8 @@ GUARDS = (
     ),
     Guard(
         name="reports are not fenced by island",
-        owner=agents,
-        function="_report",
+        owner=reports,
+        function="take",
         was="or attempt.island != island.id",
         becomes="",
         first=13,
@@ -212,7 +212,7 @@ GUARDS = (
     ),
     Guard(
         name="a failure is taken for a success",
-        owner=agents,
+        owner=reports,
         function="_ended",
         was="if report.phase == Phase.SUCCEEDED:",
         becomes="if report.phase != Phase.STOPPED:",

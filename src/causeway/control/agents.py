@@ -7,39 +7,21 @@ the island does not know yet with a start, until a report shows that it arrived.
 
 from __future__ import annotations
 
-import base64
-import bisect
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from causeway.control import booking, claims, lifecycle
+from causeway.control import claims, keys, lifecycle, probing, reports
 from causeway.control.settings import Settings
 from causeway.control.state import Session, State, Tx, heard
 from causeway.model.errors import Conflict, InvalidInput, Refused, Unauthenticated, Unavailable
 from causeway.model.identifiers import Kind, Urn, is_slug
-from causeway.model.islands import Health, Island, IslandState
-from causeway.model.jobs import (
-    HOLDS_LEASE,
-    Attempt,
-    AttemptState,
-    FailureClass,
-    Job,
-    JobState,
-    Move,
-    OnDisconnect,
-    StopIntent,
-    moved,
-)
+from causeway.model.islands import Island, IslandState
+from causeway.model.jobs import Attempt, Job, JobState, OnDisconnect, StopIntent
 from causeway.model.protocol import (
     PROTOCOL,
-    AttemptReport,
     JoinReply,
     JoinRequest,
-    Phase,
     ReleaseCommand,
     SessionReply,
     SessionRequest,
@@ -51,8 +33,7 @@ from causeway.model.protocol import (
 )
 from causeway.model.values import replace
 from causeway.perceive import flaws as flaws_of
-from causeway.ports.store import ProgressRow
-from causeway.recover import Diagnosis, asks_why
+from causeway.recover import Diagnosis
 
 PROTOCOLS = tuple(range(max(1, PROTOCOL - 1), PROTOCOL + 1))
 """Agent protocol versions that this centre speaks: its own and the one before, so that a centre is
@@ -61,8 +42,6 @@ with defaults, and unknown ones are ignored at both ends."""
 SESSION_AGE_MS = 300_000
 NONCE_CHARS_MAX = 128
 NONCES_MAX = 10_000
-PROBES_MAX = 32
-"""Other islands that one is told to probe."""
 """Sessions that one island may open within twice that age."""
 
 
@@ -72,24 +51,9 @@ def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = Fal
     `proved` says that the request was signed with the key that it names. Everybody can read an
     island's public key, so only who holds the private one may change what the island declares.
     """
-    _refuse_foreign(request.protocol)
-    name = request.profile.name
-    if not is_slug(name):
-        raise InvalidInput(
-            f"island name {name!r} must be 1-80 of a-z, 0-9, '.', '_', '-'", where="$.profile.name"
-        )
-    flaws = flaws_of(request.profile)
-    if flaws:
-        raise InvalidInput("; ".join(flaws), where="$.profile", hint="mend the island's profile")
-    _key_bytes(request.public_key)
+    name = _admissible(request)
     island_id = str(Urn(settings.issuer, Kind.ISLAND, name))
     known = tx.state.islands.get(island_id)
-    if known is not None and known.public_key != request.public_key:
-        raise Conflict(
-            f"another island is called {name!r}", hint="choose another name in the profile"
-        )
-    if known is not None:
-        _refuse_expelled(known)
     if known is None:
         _use_join_token(tx, request.token)
         island = Island(
@@ -101,14 +65,9 @@ def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = Fal
             lease_until_ms=tx.now_ms + settings.lease_ms,
         )
         tx.put_island(island, "island.joined", name=name, provider=request.profile.provider)
-    elif known.profile != request.profile:
-        if not proved:
-            raise Unauthenticated(
-                f"a change of what {name} declares must be signed with its key",
-                hint="send x-causeway-signature: Ed25519 over the body, base64",
-            )
-        tx.put_island(replace(known, profile=request.profile), "island.profile_changed")
-    tx.after.append(_forget_probes)
+    else:
+        _join_again(tx, known, request, proved=proved)
+    tx.after.append(probing.forget)
     return JoinReply(
         island=island_id,
         lease_ms=settings.lease_ms,
@@ -117,20 +76,49 @@ def join(tx: Tx, request: JoinRequest, settings: Settings, *, proved: bool = Fal
     )
 
 
-def _forget_probes(state: State) -> None:
-    state.probes = None
+def _admissible(request: JoinRequest) -> str:
+    """Return the name of the island that wishes to join, or raise what is wrong with the wish."""
+    _refuse_foreign(request.protocol)
+    name = request.profile.name
+    if not is_slug(name):
+        raise InvalidInput(
+            f"island name {name!r} must be 1-80 of a-z, 0-9, '.', '_', '-'", where="$.profile.name"
+        )
+    flaws = flaws_of(request.profile)
+    if flaws:
+        raise InvalidInput("; ".join(flaws), where="$.profile", hint="mend the island's profile")
+    keys.read(request.public_key)
+    return name
+
+
+def _join_again(tx: Tx, known: Island, request: JoinRequest, *, proved: bool) -> None:
+    name = request.profile.name
+    if known.public_key != request.public_key:
+        raise Conflict(
+            f"another island is called {name!r}", hint="choose another name in the profile"
+        )
+    _refuse_expelled(known)
+    if known.profile == request.profile:
+        return
+    if not proved:
+        raise Unauthenticated(
+            f"a change of what {name} declares must be signed with its key",
+            hint="send x-causeway-signature: Ed25519 over the body, base64",
+        )
+    tx.put_island(replace(known, profile=request.profile), "island.profile_changed")
 
 
 def signed(body: bytes, request: JoinRequest, signature: str) -> bool:
     """Say whether the body was signed with the key that is named in it."""
     if not signature:
         return False
-    key = Ed25519PublicKey.from_public_bytes(_key_bytes(request.public_key))
-    try:
-        key.verify(base64.b64decode(signature), body)
-    except (InvalidSignature, ValueError):
-        raise Unauthenticated("the signature does not match the island's key") from None
+    _refuse_unsigned(request.public_key, signature, body)
     return True
+
+
+def _refuse_unsigned(public_key: str, signature: str, said: bytes) -> None:
+    if not keys.signed(said, public_key=public_key, signature=signature):
+        raise Unauthenticated("the signature does not match the island's key")
 
 
 def _refuse_foreign(protocol: int) -> None:
@@ -170,11 +158,7 @@ def open_session(tx: Tx, request: SessionRequest, settings: Settings, secret: st
             hint="set the island's clock",
         )
     message = f"causeway-session\n{request.island}\n{request.at_ms}\n{request.nonce}".encode()
-    key = Ed25519PublicKey.from_public_bytes(_key_bytes(island.public_key))
-    try:
-        key.verify(base64.b64decode(request.signature), message)
-    except (InvalidSignature, ValueError):
-        raise Unauthenticated("the signature does not match the island's key") from None
+    _refuse_unsigned(island.public_key, request.signature, message)
     _use_nonce(tx.state, request)
     number = island.session + 1
     tx.put_island(replace(island, session=number), "island.session", session=number)
@@ -250,16 +234,6 @@ def session_of(state: State, secret: str) -> Session:
     return session
 
 
-def _key_bytes(text: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise InvalidInput("the public key is not base64", where="$.public_key") from None
-    if len(raw) != 32:
-        raise InvalidInput("an Ed25519 public key has 32 bytes", where="$.public_key")
-    return raw
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
     """What a sync led to, before its reply is put together."""
@@ -295,14 +269,20 @@ def sync(
     heard(tx.state, island.id, now_ms=tx.now_ms, lease_ms=settings.lease_ms)
     island = tx.island(island.id)
     island = _noted(tx, island, request)
-    reports = {(report.job, report.fence): report for report in request.reports}
     acks: list[TickAck] = []
     release: list[ReleaseCommand] = []
     for report in request.reports:
         why = told.get((report.job, report.fence)) if told else None
-        _report(tx, island, (report, why), settings, acks, release)
+        ack, let_go = reports.take(tx, island, report, why=why, settings=settings)
+        if ack is not None:
+            acks.append(ack)
+        if let_go:
+            release.append(ReleaseCommand(job=report.job, fence=report.fence))
+    said = {(report.job, report.fence) for report in request.reports}
+    stop_handled = request.known == version(tx.state, island.id)
     for job in tx.held_on(island.id):
-        _unreported(tx, job, reports, request.known)
+        if (job.id, job.attempts[-1].fence) not in said:
+            reports.unreported(tx, job, stop_handled=stop_handled)
     if request.leaving:
         _left(tx, island)
     return Synced(
@@ -334,211 +314,13 @@ def _noted(tx: Tx, island: Island, request: SyncRequest) -> Island:
         island = tx.put_island(replace(island, draining=False), "island.given_back")
     if request.health is not None:
         # Health is a gauge: it lives in memory, and reaches the store only with other changes.
-        fresh = _measured(island, request.health, tx.now_ms)
+        fresh = probing.measured(island, request.health, tx.now_ms)
         if island.id in tx.islands:
             tx.islands[island.id] = fresh
         else:
             tx.state.islands[island.id] = fresh
         island = fresh
     return island
-
-
-def _measured(island: Island, health: Health, now_ms: int) -> Island:
-    """Return the island with new figures, each with the instant at which it was taken.
-
-    The agent says how old they were by its own monotonic clock, so that no clock is compared."""
-    taken_ms = now_ms - health.age_ms
-    return replace(
-        island,
-        health=health,
-        health_ms=taken_ms,
-        latency_ms=health.latency_ms,
-        latency_at_ms={name: taken_ms - age_ms for name, age_ms in health.latency_age_ms.items()},
-    )
-
-
-def probes(state: State, island: str) -> dict[str, str]:
-    """Return the addresses that an island may probe: those that follow it in the order of names,
-    so that each is probed by about as many others."""
-    if state.probes is None:
-        state.probes = {
-            one.id: one.profile.probe_address
-            for one in sorted(state.islands.values(), key=lambda one: one.id)
-            if one.profile.probe_address
-        }
-    names = list(state.probes)
-    start = bisect.bisect_right(names, island)
-    around = (*names[start:], *names[:start])
-    return {name: state.probes[name] for name in around[:PROBES_MAX] if name != island}
-
-
-def _report(
-    tx: Tx,
-    island: Island,
-    said: tuple[AttemptReport, Diagnosis | None],
-    settings: Settings,
-    acks: list[TickAck],
-    release: list[ReleaseCommand],
-) -> None:
-    report, why = said
-    job = tx.job(report.job)
-    attempt = job.current if job is not None else None
-    if (
-        job is None
-        or attempt is None
-        or attempt.fence != report.fence
-        or attempt.island != island.id
-        or job.state not in HOLDS_LEASE
-    ):
-        release.append(ReleaseCommand(job=report.job, fence=report.fence))
-        return
-    before = attempt
-    attempt = booking.book(tx, job, attempt, report.ticks, slack_ms=settings.skew_ms)
-    if report.ticks:
-        acks.append(TickAck(job=job.id, fence=attempt.fence, ticks=attempt.usage.ticks))
-    attempt = _progress(tx, job, attempt, report)
-    attempt = _described(attempt, report)
-    if _ended(tx, job, attempt, report, why=why):
-        release.append(ReleaseCommand(job=report.job, fence=report.fence))
-        return
-    job = _advance(tx, job, attempt, report)
-    attempt = job.attempts[-1]
-    if attempt is not before and attempt != before:
-        tx.put_job(job)
-    unsettled_ms = attempt.usage.until_ms - attempt.settled_until_ms
-    if unsettled_ms >= settings.settle_every_ms:
-        attempt = replace(booking.settle(tx, job, attempt), settled_until_ms=attempt.usage.until_ms)
-        tx.put_job(lifecycle.with_attempt(job, attempt))
-
-
-def _described(attempt: Attempt, report: AttemptReport) -> Attempt:
-    isolation = report.isolation or attempt.isolation
-    warm = report.warm or attempt.warm
-    restarts = max(attempt.restarts, report.restarts)
-    if (isolation, warm, restarts) == (attempt.isolation, attempt.warm, attempt.restarts):
-        return attempt
-    return replace(attempt, isolation=isolation, warm=warm, restarts=restarts)
-
-
-def _progress(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Attempt:
-    for point in report.progress:
-        if point.step <= attempt.last_step:
-            # Sent again after a lost answer, or repeated after a restart in place.
-            continue
-        tx.progress.append(
-            ProgressRow(
-                job=job.id,
-                fence=attempt.fence,
-                step=point.step,
-                at_ms=point.at_ms,
-                values=point.values,
-            )
-        )
-    if report.last_step <= attempt.last_step:
-        return attempt
-    first_ms = attempt.first_step_ms
-    if not first_ms:
-        first_ms = tx.now_ms
-        tx.fact(
-            "attempt.first_step",
-            job.id,
-            tenant=job.tenant,
-            fence=attempt.fence,
-            step=report.last_step,
-            since_lease_ms=tx.now_ms - attempt.leased_ms,
-        )
-    return replace(attempt, last_step=report.last_step, first_step_ms=first_ms)
-
-
-def _ended(
-    tx: Tx, job: Job, attempt: Attempt, report: AttemptReport, *, why: Diagnosis | None
-) -> bool:
-    """Carry out a terminal report once all its usage is booked."""
-    if report.phase == Phase.REFUSED:
-        attempt = replace(attempt, message=report.message[:2000])
-        lifecycle.fail(tx, job, attempt, FailureClass.REFUSED)
-        return True
-    if report.phase not in (Phase.SUCCEEDED, Phase.FAILED, Phase.STOPPED) or not report.final:
-        return False
-    if report.ticks and report.ticks[-1].seq >= attempt.usage.ticks:
-        return False
-    attempt = replace(
-        attempt,
-        exit_code=report.exit_code,
-        failure=report.failure,
-        message=report.message[:2000],
-        started_ms=attempt.started_ms or attempt.accepted_ms or tx.now_ms,
-    )
-    if report.phase == Phase.SUCCEEDED:
-        lifecycle.succeed(tx, job, attempt, dict(report.outputs))
-    elif report.phase == Phase.STOPPED:
-        lifecycle.stopped(tx, job, attempt)
-    elif why is not None and asks_why(report):
-        lifecycle.fail(tx, job, replace(attempt, cause=why.cause), why.failure)
-    else:
-        lifecycle.fail(tx, job, attempt, report.failure or FailureClass.USER)
-    return True
-
-
-def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
-    if attempt is not job.attempts[-1]:
-        job = lifecycle.with_attempt(job, attempt)
-    if job.state is JobState.DISCONNECTED:
-        attempt = replace(
-            attempt,
-            state=AttemptState.RUNNING,
-            accepted_ms=attempt.accepted_ms or tx.now_ms,
-            started_ms=attempt.started_ms or max(attempt.leased_ms, tx.now_ms - report.elapsed_ms),
-        )
-        job = lifecycle.with_attempt(job, attempt)
-        job = tx.put_job(
-            replace(job, state=moved(job, Move.RETURN), reasons=attempt.reasons), "job.returned"
-        )
-    if job.state is JobState.PLACED:
-        attempt = replace(attempt, state=AttemptState.STARTING, accepted_ms=tx.now_ms)
-        job = lifecycle.with_attempt(job, attempt)
-        job = tx.put_job(
-            replace(job, state=moved(job, Move.ACCEPT)), "job.starting", fence=attempt.fence
-        )
-    if job.state is JobState.STARTING and report.phase == Phase.RUNNING:
-        attempt = replace(
-            attempt,
-            state=AttemptState.RUNNING,
-            started_ms=max(attempt.leased_ms, tx.now_ms - report.elapsed_ms),
-        )
-        job = lifecycle.with_attempt(job, attempt)
-        job = tx.put_job(
-            replace(job, state=moved(job, Move.START)),
-            "job.running",
-            fence=attempt.fence,
-            isolation=attempt.isolation,
-            warm=attempt.warm,
-            since_lease_ms=tx.now_ms - attempt.leased_ms,
-        )
-    elif job.state is JobState.STOPPING and attempt.state is AttemptState.LEASED:
-        attempt = replace(attempt, state=AttemptState.STARTING, accepted_ms=tx.now_ms)
-        job = tx.put_job(lifecycle.with_attempt(job, attempt))
-    return job
-
-
-def _unreported(
-    tx: Tx, job: Job, reports: dict[tuple[str, int], AttemptReport], known: str
-) -> None:
-    """A started attempt that the island no longer mentions is gone. One that it never mentioned
-    may be in an answer that is still on its way: its stop is done once the island has handled an
-    answer that carried the stop, because it begins nothing that it was told to stop."""
-    attempt = job.attempts[-1]
-    if (job.id, attempt.fence) in reports:
-        return
-    if attempt.state is not AttemptState.LEASED:
-        lifecycle.lose(tx, job, "the island no longer knows this attempt", FailureClass.ENGINE)
-    elif job.state is JobState.DISCONNECTED:
-        lifecycle.lose(tx, job, "the island was cut off before it took this attempt")
-    elif job.state is JobState.STOPPING:
-        told = tx.state.job(job.id)
-        stop_told = told is not None and told.state is JobState.STOPPING
-        if stop_told and known == version(tx.state, attempt.island):
-            lifecycle.stopped(tx, job, attempt)
 
 
 def _left(tx: Tx, island: Island) -> None:
@@ -570,7 +352,7 @@ def reply(state: State, synced: Synced, seq: int, settings: Settings) -> SyncRep
         acks=synced.acks,
         send_inventory=island.inventory is None,
         draining=island.draining,
-        probes=probes(state, island.id) if synced.measured else {},
+        probes=probing.probes(state, island.id) if synced.measured else {},
     )
 
 

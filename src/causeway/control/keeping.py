@@ -7,11 +7,7 @@ that lost its lease can add nothing.
 
 from __future__ import annotations
 
-import base64
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from causeway.control import keys
 from causeway.control.state import State, Tx
 from causeway.control.tenancy import need
 from causeway.model.artifacts import Artifact
@@ -48,11 +44,9 @@ def _fenced(tx: Tx, made: Artifact, island: str) -> Job:
 
 
 def _check_signature(tx: Tx, island: str, signature: str, raw: bytes) -> None:
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(tx.island(island).public_key))
-    try:
-        key.verify(base64.b64decode(signature), raw)
-    except (InvalidSignature, ValueError):
-        raise Unauthenticated("the manifest is not signed with the island's key") from None
+    public_key = tx.island(island).public_key
+    if not keys.signed(raw, public_key=public_key, signature=signature):
+        raise Unauthenticated("the manifest is not signed with the island's key")
 
 
 def _keep(tx: Tx, made: Artifact) -> str:
