@@ -269,6 +269,18 @@ def test_a_job_file_is_read_from_a_pipe(
     assert request.content.startswith(b"name: piped")
 
 
+def test_the_status_of_an_array_lists_its_members(
+    wire: Wire, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire.answers["GET /v1/jobs/sweep"] = {"id": "urn:cpi:demo:job:02b", "kind": "group"}
+    assert main(["status", "sweep"]) == exits.OK
+    (request,) = wire.sent("GET /v1/jobs")
+    assert request.url.params["group"] == "urn:cpi:demo:job:02b"
+    shown = capsys.readouterr().out
+    assert "causeway cost 02b" in shown
+    assert "Running on alba" in shown
+
+
 def test_launch_dry_run_submits_nothing(wire: Wire, job_file: Path) -> None:
     assert main(["launch", str(job_file), "--dry-run"]) == exits.OK
     assert not wire.sent("POST /v1/jobs")

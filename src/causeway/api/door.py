@@ -93,12 +93,20 @@ class Door(Parts):
         return str(Urn(self.settings.issuer, Kind.JOB, text))
 
     async def jobs(
-        self, caller: Caller, *, states: tuple[str, ...] = (), before: str = "", limit: int = 100
+        self,
+        caller: Caller,
+        *,
+        states: tuple[str, ...] = (),
+        group: str = "",
+        before: str = "",
+        limit: int = 100,
     ) -> list[Job]:
         """Return jobs, newest first: those in memory are fresher than the store's."""
         tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
         stored = await self.stored(
-            lambda store: store.jobs(tenant=tenant, states=states, before=before, limit=limit)
+            lambda store: store.jobs(
+                tenant=tenant, states=states, group=group or None, before=before, limit=limit
+            )
         )
         fresh = await self.service.read(lambda state: [state.job(job.id) or job for job in stored])
         return [job for job in fresh if not states or job.state.value in states]

@@ -20,7 +20,7 @@ from causeway.control.state import State
 from causeway.model.errors import InvalidInput
 from causeway.model.events import Event
 from causeway.model.fleet import Snapshot, WaitingJob
-from causeway.model.jobs import TERMINAL, Job, JobState, Submission
+from causeway.model.jobs import TERMINAL, Job, JobKind, JobState, Submission
 from causeway.model.parties import AccessRole
 from causeway.spec import parse_bytes
 from causeway.spec.units import since_ms
@@ -51,8 +51,10 @@ async def get_jobs(door: Door, request: Request) -> Response:
                 hint=f"one of: {', '.join(s.value for s in JobState)}",
             )
     limit = whole(request, "limit", PAGE, most=PAGE_MAX, least=1)
-    before = word(request, "before")
-    jobs = await door.jobs(caller, states=states, before=before, limit=limit)
+    before, group = word(request, "before"), word(request, "group")
+    if group:
+        group = (await door.job(caller, group)).id
+    jobs = await door.jobs(caller, states=states, group=group, before=before, limit=limit)
     page = JobPage(
         jobs=tuple(job_view(job, attempts=False) for job in jobs),
         next_before=jobs[-1].id if len(jobs) == limit else "",
@@ -95,11 +97,18 @@ async def progress(door: Door, request: Request) -> Response:
 
 
 async def cost(door: Door, request: Request) -> Response:
-    """Return what a job costs so far: posted lines, what is not posted yet, shares."""
+    """Return what a job costs so far: posted lines, what is not posted yet, shares.
+
+    An array or DAG costs what its members cost; of more than `PAGE_MAX`, the newest are billed."""
     caller = await door.caller(request)
     job = await door.job(caller, request.path_params["job"])
-    posted = await door.stored(lambda s: s.transactions(subject=job.id))
-    return json_response(bill_body(price.bill(posted, job.attempts)))
+    jobs = [job]
+    if job.spec.kind is JobKind.GROUP:
+        jobs = await door.jobs(caller, group=job.id, limit=PAGE_MAX)
+    posted = await door.stored(
+        lambda s: [t for one in jobs for t in s.transactions(subject=one.id)]
+    )
+    return json_response(bill_body(price.bill(posted, [a for one in jobs for a in one.attempts])))
 
 
 def bill_body(bill: price.Bill) -> dict[str, object]:
@@ -195,6 +204,11 @@ async def logs(door: Door, request: Request) -> Response:
     """Return a stream of a job's log; `follow=1` goes on until the job has ended."""
     caller = await door.caller(request)
     job = await door.job(caller, request.path_params["job"])
+    if job.spec.kind is JobKind.GROUP:
+        raise InvalidInput(
+            f"{job.spec.name} is an array or a DAG: its members have the logs",
+            hint=f"see them with: causeway status {job.spec.name}",
+        )
     streams = door.logs.streams(job.id)
     wanted_fence = whole(request, "fence", 0, most=10**9) or (
         streams[-1].fence if streams else job.fence
@@ -295,6 +309,7 @@ ENDPOINTS = (
         reply=JobPage,
         query=(
             ("state", "string", "Comma-separated states"),
+            ("group", "string", "Only the members of this array or DAG"),
             ("before", "string", "Id from next_before"),
             ("limit", "integer", "At most 1000"),
         ),

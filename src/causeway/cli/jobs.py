@@ -19,6 +19,8 @@ from causeway.sdk.staging import Staged, stage
 Json = Annotated[bool, Parameter(negative="")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
+MEMBERS_SHOWN = 100
+"""Members of an array or DAG that its status lists: the newest."""
 _UNKNOWN_CONTENT = "sha256:" + "0" * 64
 """Stands for folders that a plan does not upload."""
 
@@ -55,7 +57,9 @@ def launch(
             return exits.SAID_NO
         made = client.submit(text, key=key or uuid.uuid4().hex, folder=folder)
     talk.show(made, lambda m: [str(m.get("id", ""))], as_json=json)
-    talk.say(f"Follow it: causeway logs {local_id(made.get('id'))} -f")
+    many = len(made.get("members") or ()) > 1
+    follow = "Follow them: causeway status {}" if many else "Follow it: causeway logs {} -f"
+    talk.say(follow.format(local_id(made.get("id"))))
     return exits.OK
 
 
@@ -151,7 +155,7 @@ def queue(*, limit: int = 100, json: Json = False) -> int:
 
 
 def status(job: str, /, *, json: Json = False) -> int:
-    """Show one job: state and why, cost, attempts, outputs.
+    """Show one job: state and why, cost, attempts, outputs; the members of an array or DAG.
 
     Parameters
     ----------
@@ -161,7 +165,10 @@ def status(job: str, /, *, json: Json = False) -> int:
         Print the answer as JSON.
     """
     with Client.from_settings() as client:
-        talk.show(client.job(job), sheets.job, as_json=json)
+        found = client.job(job)
+        if found.get("kind") == "group":
+            found["members"] = client.jobs(group=str(found["id"]), limit=MEMBERS_SHOWN)
+    talk.show(found, sheets.job, as_json=json)
     return exits.OK
 
 

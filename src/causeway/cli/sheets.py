@@ -72,6 +72,12 @@ def job(found: Answer) -> Iterator[str]:
     yield from reasons(found.get("reasons") or ())
     submitted, ended = instant(found.get("submitted_ms")), instant(found.get("ended_ms"))
     yield f"submitted  {submitted or '-'}" + (f"   ended {ended}" if ended else "")
+    if found.get("kind") == "group":
+        yield f"cost       of all members: causeway cost {local_id(found.get('id'))}"
+        if "members" in found:
+            yield ""
+            yield from jobs(found["members"])
+        return
     yield f"cost       {money(found.get('cost_micros'), found.get('currency'))} so far"
     if found.get("energy_facility_mj"):
         quality = found.get("energy_quality", "")

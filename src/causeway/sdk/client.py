@@ -115,9 +115,12 @@ class Client:
         """Say where a job file would run now, for how much, without submitting it."""
         return self._dict(calls.submission("/v1/plan", text))
 
-    def jobs(self, *, state: str = "", limit: int = 100, before: str = "") -> list[dict[str, Any]]:
-        """Return jobs, newest first."""
-        return self._list(calls.get("/v1/jobs", state=state, limit=limit, before=before), "jobs")
+    def jobs(
+        self, *, state: str = "", limit: int = 100, before: str = "", group: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return jobs, newest first; with `group` the members of that array or DAG."""
+        call = calls.get("/v1/jobs", state=state, limit=limit, before=before, group=group)
+        return self._list(call, "jobs")
 
     def job(self, job: str) -> dict[str, Any]:
         """Return one job with its attempts, by identifier or by name."""
