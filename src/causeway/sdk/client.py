@@ -212,13 +212,6 @@ class Client:
         """
         return self._dict(calls.get(f"/v1/descriptors/{part(urn)}", digest=digest))
 
-    def describe(self, urn: str, *, digest: str = "") -> dict[str, Any]:
-        """Return what an identifier stands for, with the digest to cite it by.
-
-        With `digest`, `Conflict` when it is no longer the descriptor that was cited.
-        """
-        return self._dict(calls.get(f"/v1/descriptors/{part(urn)}", digest=digest))
-
     def latency(self, island: str = "") -> list[dict[str, Any]]:
         """Return round trip and bandwidth between islands, or of one island to the others."""
         return self._list(calls.get("/v1/latency", island=island), "links")
