@@ -130,10 +130,12 @@ class Centre:
             )
         )
 
-    def submit(self, *members: Member, key: str = "", tenant: str = "acme") -> submit.Submitted:
+    def submit(
+        self, *members: Member, key: str = "", tenant: str = "acme", at_once: int = 0
+    ) -> submit.Submitted:
         """Submit members as one file would."""
         caller = self.caller(tenant)
-        wish = Submission(name=members[0].name, members=members)
+        wish = Submission(name=members[0].name, members=members, at_once=at_once)
         return self.run(
             lambda tx: submit.submit(
                 tx,

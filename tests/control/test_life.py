@@ -14,6 +14,7 @@ from causeway.model.errors import Conflict, InvalidInput, NotFound, QuotaExceede
 from causeway.model.jobs import FailureClass, JobState, RetryPolicy, StopIntent, Submission
 from causeway.model.parties import AccessRole, Tenant
 from causeway.model.protocol import AttemptReport, StartCommand
+from causeway.model.reasons import Token
 
 ENDS = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
@@ -274,6 +275,27 @@ def test_an_array_ends_when_its_last_member_ends(centre: Centre) -> None:
     assert {centre.job(m).state for m in made.members} == {JobState.SUCCEEDED}
     assert centre.job(made.id).state is JobState.SUCCEEDED
     assert centre.plane.state.jobs == {}
+
+
+def test_at_most_so_many_of_an_array_run_at_once(centre: Centre) -> None:
+    island = centre.island()
+    made = centre.submit(*(member(f"a-{i}", array_index=i) for i in range(7)), at_once=2)
+    free = centre.one()
+    most = 0
+    for _ in range(20):
+        centre.after(2_000)
+        state = centre.plane.state
+        held = [job for ids in state.held.values() for job in ids]
+        most = max(most, sum(job in made.members for job in held))
+        assert most <= 2
+        waiting = [state.jobs[job] for job in made.members if job in state.queue]
+        assert {job.reasons[0].token for job in waiting} <= {Token.ARRAY_LIMIT}
+        starts = island.sync().start
+        if starts:
+            island.end(starts[0])
+    assert most == 2
+    assert {centre.job(m).state for m in made.members} == {JobState.SUCCEEDED}
+    assert centre.job(free).state is JobState.SUCCEEDED
 
 
 def test_a_dag_runs_in_order(centre: Centre) -> None:

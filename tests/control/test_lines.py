@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness import Centre
+from dataclasses import replace
+
+from harness import Centre, member
 
 from causeway.control.plane import LINE_SEEN
 from causeway.control.settings import Settings
@@ -60,3 +62,13 @@ def test_lines_follow_every_change_of_the_queue(centre: Centre) -> None:
     for job_id in ids:
         centre.cancel(job_id)
     assert not centre.plane.state.lines
+
+
+def test_an_array_at_its_limit_hides_no_equal_job(centre: Centre) -> None:
+    centre.island()
+    one = member("a")
+    held = centre.submit(*(replace(one, name=f"a-{i}") for i in range(200)), at_once=1)
+    free = centre.submit(*(replace(one, name=f"b-{i}") for i in range(2)))
+    centre.after(10)
+    assert states(centre, list(free.members)) == [JobState.PLACED] * 2
+    assert states(centre, list(held.members)).count(JobState.PLACED) == 1

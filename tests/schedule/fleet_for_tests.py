@@ -74,6 +74,8 @@ def waiting(name: str, cores: int = 1, **changes: Any) -> WaitingJob:
             "failed_islands",
             "checkpoint_bytes",
             "tenant_budget_left_micros",
+            "group",
+            "at_once",
         )
         if key in changes
     }
@@ -92,7 +94,15 @@ def waiting(name: str, cores: int = 1, **changes: Any) -> WaitingJob:
 def running(name: str, on: str, cores: int = 1, **changes: Any) -> RunningJob:
     fields = {
         key: changes.pop(key)
-        for key in ("tenant", "started_ms", "expected_end_ms", "checkpoint_ms", "stopping")
+        for key in (
+            "tenant",
+            "started_ms",
+            "expected_end_ms",
+            "checkpoint_ms",
+            "stopping",
+            "group",
+            "at_once",
+        )
         if key in changes
     }
     return RunningJob(

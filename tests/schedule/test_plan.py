@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from fleet_for_tests import NOW_MS, always, capacity, gpus, pool, running, snapshot, waiting
+from hypothesis import given
+from hypothesis import strategies as st
 
 from causeway.model.fleet import Plan, Snapshot, TenantShare
 from causeway.model.jobs import JobKind
@@ -376,3 +378,50 @@ def test_room_that_is_still_being_freed_is_not_given_out() -> None:
         running=(running("going", "a", 2, stopping=True),),
     )
     assert placed(view) == ["j1"]
+
+
+# -- arrays with a limit --------------------------------------------------------------------
+
+
+def test_an_array_at_its_limit_waits_and_says_so() -> None:
+    jobs = tuple(waiting(f"m{i}", submitted_ms=i, group="g", at_once=2) for i in range(3))
+    here = running("m9", "a", group="g", at_once=2, stopping=True)
+    other = waiting("other", submitted_ms=9)
+    decided = decide(snapshot(pool("a"), jobs=(*jobs, other), running=(here,)))
+    assert [p.job for p in decided.places] == ["m0", "other"]
+    (why,) = reasons_of(decided, "m1")
+    assert (why.token, why.severity, why.waiting_helps) == (Token.ARRAY_LIMIT, Severity.WAIT, True)
+    assert why.message.startswith("2 members of its array may run at once")
+
+
+def test_a_promise_counts_for_the_arrays_limit() -> None:
+    jobs = tuple(
+        waiting(f"m{i}", 8, submitted_ms=i, priority=9, group="g", at_once=1) for i in range(2)
+    )
+    low = tuple(running(f"low{n}", n, 8, priority=-9) for n in "ab")
+    decided = decide(snapshot(pool("a"), pool("b"), jobs=jobs, running=low))
+    assert len(decided.preempts) == 1
+    assert reasons_of(decided, "m1")[0].token is Token.ARRAY_LIMIT
+
+
+@given(
+    limits=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    members=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=16),
+    there=st.lists(st.integers(0, 3), max_size=6),
+)
+def test_no_round_starts_more_of_an_array_than_may_run(
+    limits: list[int], members: list[tuple[int, int]], there: list[int]
+) -> None:
+    def of(group: int) -> dict[str, Any]:
+        return {"group": f"g{group}", "at_once": limits[group % len(limits)]}
+
+    jobs = tuple(
+        waiting(f"m{i}", cores, submitted_ms=i, **of(g)) for i, (g, cores) in enumerate(members)
+    )
+    held = tuple(running(f"r{i}", "a", **of(g)) for i, g in enumerate(there))
+    group_of = {job.id: (job.group, job.at_once) for job in jobs}
+    decided = decide(snapshot(pool("a", cores=12), pool("b"), jobs=jobs, running=held))
+    for group, limit in set(group_of.values()):
+        before = sum(r.group == group for r in held)
+        started = sum(group_of[p.job][0] == group for p in decided.places)
+        assert not limit or not started or before + started <= limit

@@ -155,8 +155,9 @@ def test_a_slurm_script() -> None:
     assert spec.time_limit_s == 26 * 3600
     assert spec.depends_on == ("123", "456")
     assert spec.run == SBATCH
-    for word in ("partition", "account", "signal", "srun", "each of the 2 nodes", "at most 2"):
+    for word in ("partition", "account", "signal", "srun", "each of the 2 nodes"):
         assert said(submission, word), word
+    assert submission.at_once == 2
 
 
 def test_slurm_times_and_sizes() -> None:

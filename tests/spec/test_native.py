@@ -126,15 +126,18 @@ def test_accelerators_in_all_their_forms(written: str, asked: AcceleratorRequest
         ("0-6:3", [0, 3, 6]),
         ("'1,5,7-8'", [1, 5, 7, 8]),
         ("0-3%2", [0, 1, 2, 3]),
+        ("1,3%2", [1, 3]),
+        ("{count: 2, parallel: 2}", [0, 1]),
     ],
 )
 def test_an_array_becomes_numbered_members(written: str, indices: list[int]) -> None:
     submission = parse(f"name: a\nrun: x\narray: {written}")
     assert [m.spec.array_index for m in submission.members] == indices
     assert [m.name for m in submission.members] == [f"a-{i}" for i in indices]
-    assert bool(submission.notes) == ("%" in written)
+    assert submission.at_once == (2 if "%" in written or "parallel" in written else 0)
+    assert not submission.notes
     again = parse(json.dumps(render_submission(submission)))
-    assert again.members == submission.members
+    assert (again.members, again.at_once) == (submission.members, submission.at_once)
 
 
 def test_the_largest_array_is_accepted() -> None:

@@ -193,7 +193,9 @@ def _line_of(job: Job) -> Hashable:
     from the others, and has no place in the order in which they came."""
     if job.attempts or job.not_before_ms or job.queued_ms != job.submitted_ms:
         return None
-    return schedule.line_of(job.tenant, job.spec)
+    line = schedule.line_of(job.tenant, job.spec)
+    # Members that wait for their own array's limit cannot stand for jobs that it does not hold up.
+    return (job.group, line) if job.at_once else line
 
 
 @dataclass(init=False, slots=True, eq=False)

@@ -83,6 +83,8 @@ def submit(
             spec = replace(spec, depends_on=needs)
         state = JobState.PENDING if needs else JobState.QUEUED
         job = _job(tx, caller, ids[member.name], spec, state, group=group)
+        if submission.at_once:
+            job = replace(job, at_once=submission.at_once)
         tx.put_job(job, "job.submitted" if needs else "job.queued", name=spec.name)
     result = group or next(iter(ids.values()))
     if key:

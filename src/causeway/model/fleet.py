@@ -88,6 +88,10 @@ class WaitingJob:
     tenant_budget_left_micros: int | None = None
     promised: str = ""
     """Pool where other work was made to give way for it; empty: none was."""
+    group: str = ""
+    """The array or DAG that it is part of."""
+    at_once: int = 0
+    """At most so many of its group run at the same time; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,10 @@ class RunningJob:
     checkpoint_ms: int = 0
     """When its newest checkpoint was made; 0: none."""
     stopping: bool = False
+    group: str = ""
+    """The array or DAG that it is part of."""
+    at_once: int = 0
+    """As of `WaitingJob`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -400,6 +400,8 @@ class Job:
     """Pool where other work was made to give way for it; empty once it is placed."""
     group: str = ""
     """Parent, when it is part of an array or DAG."""
+    at_once: int = 0
+    """At most so many members of its group run at the same time; 0: no limit."""
     submitted_by: str = ""
 
     @property
@@ -426,5 +428,7 @@ class Submission:
 
     name: str
     members: tuple[Member, ...]
+    at_once: int = 0
+    """At most so many members run at the same time; 0: no limit."""
     notes: tuple[str, ...] = ()
     """What a foreign format asked for that cannot be honoured, in whole sentences."""

@@ -55,6 +55,8 @@ class Token(StrEnum):
     """The tenant's quota is in use and nothing can be borrowed."""
     FAIR_SHARE = "fair_share"
     """Another tenant below its share goes first."""
+    ARRAY_LIMIT = "array_limit"
+    """As many of its array's members run as the array allows at once."""
     PRIORITY = "priority"
     """Work of higher priority goes first."""
     DEADLINE = "deadline"

@@ -80,6 +80,8 @@ def waiting_job(job: Job, tenant: Tenant | None) -> WaitingJob:
             None if tenant is None or budget is None else budget - tenant.spent_micros
         ),
         promised=job.promised,
+        group=job.group,
+        at_once=job.at_once,
     )
 
 
@@ -103,6 +105,8 @@ def running_job(job: Job) -> RunningJob:
         expected_end_ms=start_ms + round(length_s * 1000) if length_s else 0,
         checkpoint_ms=job.checkpoint.at_ms if job.checkpoint else 0,
         stopping=job.state is JobState.STOPPING,
+        group=job.group,
+        at_once=job.at_once,
     )
 
 

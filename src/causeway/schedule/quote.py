@@ -98,6 +98,8 @@ def _as_waiting(
             spec=member.spec,
             queued_ms=snapshot.now_ms,
             submitted_ms=snapshot.now_ms,
+            group="quoted",
+            at_once=submission.at_once,
         )
         for index, member in enumerate(submission.members)
     )

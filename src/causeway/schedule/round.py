@@ -12,6 +12,7 @@ snapshot gives the same plan, whatever the order in which its tuples list things
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 
 from causeway.model.fleet import Place, Plan, Preempt, Snapshot, Wait, WaitingJob
@@ -24,6 +25,7 @@ from causeway.schedule.preempt import Claims, find_eviction, preempts_of
 from causeway.schedule.ranking import Eligible, Offer, Ranking, match, table, vary
 from causeway.schedule.tenancy import Standing, Tenancy, in_order
 from causeway.schedule.waits import (
+    array_full,
     backing_off,
     behind_own,
     evicting,
@@ -78,6 +80,8 @@ class Round:
         self._stuck: dict[Hashable, Reasons] = {}
         self._gated: dict[str, Reasons] = {}
         self._spent_micros: dict[str, int] = {}
+        self._members = Counter(r.group for r in snapshot.running if r.at_once)
+        """Array with a limit -> its members that hold room, or were given or promised it."""
         self._looked = 0
         self._searched = 0
         self._holds = False
@@ -109,6 +113,8 @@ class Round:
             return (backing_off(job, now_ms),)
         if job.spec.kind is JobKind.GROUP:
             return (runs_nothing(),)
+        if job.at_once and self._members[job.group] >= job.at_once:
+            return (array_full(job),)
         if job.tenant in self._gated:
             return self._gated[job.tenant]
         shape = self._shape(job)
@@ -172,6 +178,7 @@ class Round:
             candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, ranking.at)
         self.ledgers[pool.pool].place(ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec.resources, nodes=ask.nodes)
+        self._count(job)
         if job.tenant_budget_left_micros is not None:
             cost = expected_cost_micros(ask, pool)
             self._spent_micros[job.tenant] = self._spent_micros.get(job.tenant, 0) + cost
@@ -235,6 +242,11 @@ class Round:
         pool = row.offer.pool
         self.ledgers[pool.pool].promise(ranking.ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec.resources, nodes=ranking.ask.nodes)
+        self._count(job)
+
+    def _count(self, job: WaitingJob) -> None:
+        if job.at_once:
+            self._members[job.group] += 1
 
     def _hold(self, job: WaitingJob, ranking: Ranking) -> Reason | None:
         """Hold the pool where the first job that does not fit could start earliest."""

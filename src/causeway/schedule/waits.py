@@ -102,6 +102,17 @@ def backing_off(job: WaitingJob, now_ms: int) -> Reason:
     )
 
 
+def array_full(job: WaitingJob) -> Reason:
+    """Say that its own array keeps it waiting."""
+    return Reason(
+        token=Token.ARRAY_LIMIT,
+        severity=Severity.WAIT,
+        message=f"{counted(job.at_once, 'member')} of its array may run at once, and so many do; "
+        "it goes when one of them has ended.",
+        evidence={"at_once": job.at_once},
+    )
+
+
 def runs_nothing() -> Reason:
     return Reason(
         token=Token.DEPENDENCY,

@@ -21,6 +21,7 @@ ARRAY_MAX = 100_000
 STAGES_MAX = 1_000
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
+_LIMIT = re.compile(r"[0-9]{1,9}\Z")
 _EMPTY = JobSpec(name="job", run="")
 _READERS = {local: Reader(local_paths=local) for local in (False, True)}
 
@@ -50,32 +51,37 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
 
 def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
     members = []
-    for index in _indices(value, notes):
+    indices, at_once = _indices(value)
+    for index in indices:
         title = f"{spec.name}-{index}"
         member = replace(spec, name=title, array_index=index)
         members.append(Member(name=title, spec=member))
-    return Submission(name=spec.name, members=tuple(members), notes=tuple(notes))
+    return Submission(name=spec.name, members=tuple(members), at_once=at_once, notes=tuple(notes))
 
 
-def _indices(value: object, notes: list[str]) -> Sequence[int]:
+def _indices(value: object) -> tuple[Sequence[int], int]:
+    """Return the members' numbers, and how many of them may run at once (0: no limit)."""
     where = "$.array"
     if isinstance(value, Mapping):
         f = Fields(value, where)
         count = f.whole("count", 0, low=1, high=ARRAY_MAX)
-        if f.has("parallel"):
-            most = f.whole("parallel", 0, low=1, high=ARRAY_MAX)
-            notes.append(_unlimited(most))
+        at_once = f.whole("parallel", 0, low=1, high=ARRAY_MAX)
         f.done()
         if not count:
             raise InvalidInput("an array needs a count", where="$.array.count", hint="count: 100")
-        return range(count)
+        return range(count), at_once
     if isinstance(value, int):
-        return range(whole(value, where, low=1, high=ARRAY_MAX))
-    written, _, most_text = text(value, where, chars_max=4_096).partition("%")
-    if most_text:
-        if not most_text.isdigit() or int(most_text) < 1:
-            raise InvalidInput(f"{shown(most_text)} is not a number after %", where=where)
-        notes.append(_unlimited(int(most_text)))
+        return range(whole(value, where, low=1, high=ARRAY_MAX)), 0
+    written, separator, most_text = text(value, where, chars_max=4_096).partition("%")
+    at_once = 0
+    if separator:
+        if not _LIMIT.match(most_text) or not 1 <= int(most_text) <= ARRAY_MAX:
+            raise InvalidInput(
+                f"{shown(most_text)} is not a number after %",
+                where=where,
+                hint="e.g. 0-99%10: at most 10 at once",
+            )
+        at_once = int(most_text)
     found: dict[int, None] = {}
     for piece in written.split(","):
         match = _RANGE.match(piece.strip())
@@ -89,14 +95,7 @@ def _indices(value: object, notes: list[str]) -> Sequence[int]:
         if (last - first) // step + 1 + len(found) > ARRAY_MAX:
             raise TooLarge(f"an array has at most {ARRAY_MAX:,} members", where=where)
         found.update(dict.fromkeys(range(first, last + 1, step)))
-    return list(found)
-
-
-def _unlimited(most: int) -> str:
-    return (
-        f"The array asked to run at most {most} members at once; members are placed as capacity "
-        "and fair share allow, without that limit."
-    )
+    return list(found), at_once
 
 
 def _dag(value: object, spec: JobSpec, *, reader: Reader, notes: list[str]) -> Submission:

@@ -55,7 +55,12 @@ def render_submission(submission: Submission) -> dict[str, object]:
         written = ",".join(str(m.spec.array_index) for m in submission.members)
         count = len(submission.members)
         straight = all(m.spec.array_index == i for i, m in enumerate(submission.members))
-        return {**render(plain), "array": {"count": count} if straight else written}
+        most = submission.at_once
+        short: object = {"count": count, **({"parallel": most} if most else {})}
+        return {
+            **render(plain),
+            "array": short if straight else f"{written}%{most}" if most else written,
+        }
     if any(m.spec.array_index >= 0 for m in submission.members):
         raise InvalidInput("a submission that mixes arrays and stages has no written form")
     stages = [

@@ -164,6 +164,8 @@ class _Forward:
             pool=place.pool,
             started_ms=now_ms,
             expected_end_ms=self.ends[place.job],
+            group=waiting.group,
+            at_once=waiting.at_once,
         )
         self.snapshot = replace(
             self.snapshot,
@@ -223,6 +225,8 @@ def _queued_again(running: RunningJob, now_ms: int) -> WaitingJob:
         spec=running.spec,
         queued_ms=now_ms,
         submitted_ms=running.started_ms or now_ms,
+        group=running.group,
+        at_once=running.at_once,
     )
 
 
