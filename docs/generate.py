@@ -93,6 +93,11 @@ def _parts(text: str) -> tuple[str, dict[str, str]]:
 
 def _option(function: Callable[..., object], words: str) -> Iterable[tuple[str, str, str]]:
     _, told = _parts(function.__doc__ or "")
+    for name, kind in typing.get_type_hints(function, include_extras=True).items():
+        # What many commands share is told once, where the option is made.
+        for shared in getattr(kind, "__metadata__", ()):
+            if getattr(shared, "help", None):
+                told.setdefault(name, shared.help)
     for parameter in inspect.signature(function).parameters.values():
         if dataclasses.is_dataclass(parameter.default):
             # A group of options that the command line spells out one by one.

@@ -5,20 +5,16 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from causeway.cli import exits, talk
 from causeway.cli.figures import instant
+from causeway.cli.options import Flag, Json
 from causeway.model.errors import InvalidInput
 from causeway.model.parties import AccessRole
 from causeway.sdk import calls, settings
 from causeway.sdk.client import Client
 from causeway.spec.units import duration_s
-
-Json = Annotated[bool, Parameter(negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def login(url: str, /, *, oidc: Flag = False, ca: str = "") -> int:
@@ -94,8 +90,6 @@ def create(
         Make a token that lets islands join, and nothing else.
     uses
         How many islands a join token lets in.
-    json
-        Print the answer as JSON.
     """
     wish = {
         "tenant": tenant,
@@ -126,13 +120,7 @@ def revoke(token: str, /) -> int:
 
 
 def ls(*, json: Json = False) -> int:
-    """List tokens, without their secrets.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
+    """List tokens, without their secrets."""
     with Client.from_settings() as client:
         found = client.send(calls.get("/v1/tokens")).get("tokens", [])
     talk.show(found, _tokens, as_json=json)
@@ -184,13 +172,7 @@ def _put(name: str, value: str | None) -> int:
 
 
 def list_secrets(*, json: Json = False) -> int:
-    """List the names of the project's secrets.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
+    """List the names of the project's secrets."""
     with Client.from_settings() as client:
         found = client.send(calls.get("/v1/secrets")).get("secrets", [])
     talk.show(found, lambda names: [str(n) for n in names], as_json=json)

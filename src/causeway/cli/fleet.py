@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from causeway.cli import exits, sheets, talk
 from causeway.cli.figures import instant, local_id, size
+from causeway.cli.options import Json, Limit, Named, Yes
 from causeway.sdk.client import Client
-
-Json = Annotated[bool, Parameter(negative="")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 
 
 def islands(*, json: Json = False) -> int:
-    """List the islands that joined.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
+    """List the islands that joined."""
     with Client.from_settings() as client:
         talk.show(client.islands(), sheets.islands, as_json=json)
     return exits.OK
@@ -36,8 +26,6 @@ def latency(island: str = "", /, *, json: Json = False) -> int:
     ----------
     island
         Only the links of this island.
-    json
-        Print the answer as JSON.
     """
     with Client.from_settings() as client:
         talk.show(client.latency(island), sheets.latency, as_json=json)
@@ -54,15 +42,13 @@ def describe(urn: str, /, *, digest: str = "", json: Json = False) -> int:
         dataset or artefact: urn:cpi:<issuer>:<class>:<id>.
     digest
         Fail unless the descriptor still has this digest.
-    json
-        Print the answer as JSON.
     """
     with Client.from_settings() as client:
         talk.show(client.describe(urn, digest=digest), sheets.descriptor, as_json=json)
     return exits.OK
 
 
-def offers(*, where: str = "", sort: str = "", limit: int = 50, json: Json = False) -> int:
+def offers(*, where: str = "", sort: str = "", limit: Limit = 50, json: Json = False) -> int:
     """Search live offers.
 
     Parameters
@@ -71,10 +57,6 @@ def offers(*, where: str = "", sort: str = "", limit: int = 50, json: Json = Fal
         Filter, e.g. "accelerator.memory_gib >= 80 and site.jurisdiction in EU".
     sort
         Sort key, e.g. price_usd_per_device_h or -accelerator.ncu.
-    limit
-        At most this many.
-    json
-        Print the answer as JSON.
     """
     from causeway.discover import compile_filter
 
@@ -85,93 +67,39 @@ def offers(*, where: str = "", sort: str = "", limit: int = 50, json: Json = Fal
     return exits.OK
 
 
-def cordon(island: str, /, *, json: Json = False) -> int:
-    """Keep new work away from an island.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def cordon(island: Named, /, *, json: Json = False) -> int:
+    """Keep new work away from an island."""
     return _steer(island, "cordon", json=json)
 
 
-def uncordon(island: str, /, *, json: Json = False) -> int:
-    """Let new work onto an island again.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def uncordon(island: Named, /, *, json: Json = False) -> int:
+    """Let new work onto an island again."""
     return _steer(island, "uncordon", json=json)
 
 
-def drain(island: str, /, *, yes: Yes = False, json: Json = False) -> int:
-    """Cordon an island and move its work away.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    yes
-        Do not ask.
-    json
-        Print the answer as JSON.
-    """
+def drain(island: Named, /, *, yes: Yes = False, json: Json = False) -> int:
+    """Cordon an island and move its work away."""
     if not yes and not talk.ask(f"Stop the work on {island} and place it elsewhere?"):
         return exits.SAID_NO
     return _steer(island, "drain", json=json)
 
 
-def lost(island: str, /, *, yes: Yes = False, json: Json = False) -> int:
-    """Declare a cut-off island lost: its work is fenced off and placed again.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    yes
-        Do not ask.
-    json
-        Print the answer as JSON.
-    """
+def lost(island: Named, /, *, yes: Yes = False, json: Json = False) -> int:
+    """Declare a cut-off island lost: its work is fenced off and placed again."""
     if not yes and not talk.ask(f"Declare {island} lost? What still runs there will not count."):
         return exits.SAID_NO
     return _steer(island, "lost", json=json)
 
 
-def expel(island: str, /, *, yes: Yes = False, json: Json = False) -> int:
-    """Revoke an island's key at once; its work stops itself and is placed elsewhere.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    yes
-        Do not ask.
-    json
-        Print the answer as JSON.
-    """
+def expel(island: Named, /, *, yes: Yes = False, json: Json = False) -> int:
+    """Revoke an island's key at once; its work stops itself and is placed elsewhere."""
     if not yes and not talk.ask(f"Revoke the key of {island}?"):
         return exits.SAID_NO
     return _steer(island, "expel", json=json)
 
 
-def admit(island: str, /, *, json: Json = False) -> int:
-    """Accept the key of an expelled island again.
-
-    Parameters
-    ----------
-    island
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def admit(island: Named, /, *, json: Json = False) -> int:
+    """Accept the key of an expelled island again."""
     return _steer(island, "admit", json=json)
 
 
@@ -182,26 +110,14 @@ def _steer(island: str, action: str, *, json: bool) -> int:
 
 
 def bill(*, json: Json = False) -> int:
-    """Show the project's bill: every posted line, and who gets what.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
+    """Show the project's bill: every posted line, and who gets what."""
     with Client.from_settings() as client:
         talk.show(client.bill(), sheets.bill, as_json=json)
     return exits.OK
 
 
 def models(*, json: Json = False) -> int:
-    """List the models in the library, newest first, with what they were made from.
-
-    Parameters
-    ----------
-    json
-        Print the answer as JSON.
-    """
+    """List the models in the library, newest first, with what they were made from."""
     with Client.from_settings() as client:
         talk.show(client.artifacts(kind="model"), _models, as_json=json)
     return exits.OK
@@ -235,8 +151,6 @@ def upload(path: Path, /, *, name: str = "", kind: str = "dataset", json: Json =
         Name in the library, to be used in `inputs`.
     kind
         dataset, model, workdir or output.
-    json
-        Print the answer as JSON.
     """
     with Client.from_settings() as client:
         made = client.upload(path, kind=kind, name=name)

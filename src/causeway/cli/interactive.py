@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from causeway.cli import exits, sheets, talk
 from causeway.cli.figures import local_id
+from causeway.cli.options import Named
 from causeway.model.errors import CausewayError, Conflict, InvalidInput
 from causeway.sdk.client import ENDED, Client
 
@@ -95,29 +96,22 @@ def shell(
         return _attached(client, job)
 
 
-def attach(job: str, /) -> int:
+def attach(job: Named, /) -> int:
     """Attach to the shell of an interactive job; Ctrl-] detaches, the shell goes on.
 
     Exit code: the shell's own when it ends, 0 when detached.
-
-    Parameters
-    ----------
-    job
-        Identifier or name.
     """
     with Client.from_settings() as client:
         return _attached(client, job)
 
 
-def forward(job: str, ports: str, /) -> int:
+def forward(job: Named, ports: str, /) -> int:
     """Let a port of this machine lead to a port that a job's own processes listen on.
 
     Stays until Ctrl-C. Every connection finds the job where it runs then.
 
     Parameters
     ----------
-    job
-        Identifier or name.
     ports
         LOCAL or LOCAL:REMOTE; without REMOTE, the port in the job file's `service`.
     """

@@ -12,13 +12,11 @@ from cyclopts import Parameter
 
 from causeway.cli import exits, sheets, talk
 from causeway.cli.figures import local_id, money
+from causeway.cli.options import Flag, Json, Limit, Named, Yes
 from causeway.model.errors import InvalidInput
 from causeway.sdk.client import Client
 from causeway.sdk.staging import Staged, stage
 
-Json = Annotated[bool, Parameter(negative="")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
 MEMBERS_SHOWN = 100
 """Members of an array or DAG that its status lists: the newest."""
 _UNKNOWN_CONTENT = "sha256:" + "0" * 64
@@ -34,14 +32,10 @@ def launch(
     ----------
     file
         Causeway, SkyPilot or dstack YAML, JSON, or a #SBATCH script; - reads standard input.
-    yes
-        Do not ask.
     dry_run
         Only show the plan.
     key
         Idempotency key: the same key and file give the same job, however often it is sent.
-    json
-        Print the answer as JSON.
     """
     text, folder = _read(file)
     with Client.from_settings() as client:
@@ -72,8 +66,6 @@ def plan(file: Path, /, *, json: Json = False) -> int:
     ----------
     file
         Job file; - reads standard input.
-    json
-        Print the answer as JSON.
     """
     text, folder = _read(file)
     with Client.from_settings() as client:
@@ -124,46 +116,26 @@ def _planned_exit(planned: dict[str, Any]) -> int:
     return exits.SAID_NO if "would_wait" in outlooks else exits.OK
 
 
-def ps(*, state: str = "", limit: int = 50, json: Json = False) -> int:
+def ps(*, state: str = "", limit: Limit = 50, json: Json = False) -> int:
     """List jobs, newest first.
 
     Parameters
     ----------
     state
         Only these states, e.g. queued,running.
-    limit
-        At most this many.
-    json
-        Print the answer as JSON.
     """
     with Client.from_settings() as client:
         talk.show(client.jobs(state=state, limit=limit), sheets.jobs, as_json=json)
     return exits.OK
 
 
-def queue(*, limit: int = 100, json: Json = False) -> int:
-    """List jobs that wait, with the reason.
-
-    Parameters
-    ----------
-    limit
-        At most this many.
-    json
-        Print the answer as JSON.
-    """
+def queue(*, limit: Limit = 100, json: Json = False) -> int:
+    """List jobs that wait, with the reason."""
     return ps(state="pending,queued", limit=limit, json=json)
 
 
-def status(job: str, /, *, json: Json = False) -> int:
-    """Show one job: state and why, cost, attempts, outputs; the members of an array or DAG.
-
-    Parameters
-    ----------
-    job
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def status(job: Named, /, *, json: Json = False) -> int:
+    """Show one job: state and why, cost, attempts, outputs; the members of an array or DAG."""
     with Client.from_settings() as client:
         found = client.job(job)
         if found.get("kind") == "group":
@@ -172,38 +144,22 @@ def status(job: str, /, *, json: Json = False) -> int:
     return exits.OK
 
 
-def explain(job: str, /, *, json: Json = False) -> int:
-    """Say why a job is where it is, and what would change it.
-
-    Parameters
-    ----------
-    job
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def explain(job: Named, /, *, json: Json = False) -> int:
+    """Say why a job is where it is, and what would change it."""
     with Client.from_settings() as client:
         talk.show(client.explain(job), sheets.explanation, as_json=json)
     return exits.OK
 
 
-def forecast(job: str, /, *, json: Json = False) -> int:
-    """Say when a waiting job would start and end: an estimate with a range.
-
-    Parameters
-    ----------
-    job
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def forecast(job: Named, /, *, json: Json = False) -> int:
+    """Say when a waiting job would start and end: an estimate with a range."""
     with Client.from_settings() as client:
         talk.show(client.forecast(job), sheets.forecast, as_json=json)
     return exits.OK
 
 
 def logs(
-    job: str,
+    job: Named,
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
@@ -215,8 +171,6 @@ def logs(
 
     Parameters
     ----------
-    job
-        Identifier or name.
     follow
         Go on until the job has ended.
     tail
@@ -235,15 +189,13 @@ def logs(
     return exits.OK
 
 
-def stop(*jobs: str, yes: Yes = False, json: Json = False) -> int:
+def stop(*jobs: str, yes: Yes = False, json: Flag = False) -> int:
     """Stop jobs: SIGTERM, a grace to save in, then SIGKILL.
 
     Parameters
     ----------
     jobs
         Identifiers or names.
-    yes
-        Do not ask.
     json
         Print the answers as JSON.
     """
@@ -257,13 +209,11 @@ def stop(*jobs: str, yes: Yes = False, json: Json = False) -> int:
     return exits.OK
 
 
-def wait(job: str, /, *, timeout_s: float = 0.0, json: Json = False) -> int:
+def wait(job: Named, /, *, timeout_s: float = 0.0, json: Flag = False) -> int:
     """Wait until a job has ended. Exit code 0 when it succeeded, 1 when it did not.
 
     Parameters
     ----------
-    job
-        Identifier or name.
     timeout_s
         Give up after this many seconds (exit code 6); 0 waits for good.
     json
@@ -275,28 +225,18 @@ def wait(job: str, /, *, timeout_s: float = 0.0, json: Json = False) -> int:
     return exits.OK if found.get("state") == "succeeded" else exits.SAID_NO
 
 
-def cost(job: str, /, *, json: Json = False) -> int:
-    """Show what a job costs so far, line by line, with energy and carbon.
-
-    Parameters
-    ----------
-    job
-        Identifier or name.
-    json
-        Print the answer as JSON.
-    """
+def cost(job: Named, /, *, json: Json = False) -> int:
+    """Show what a job costs so far, line by line, with energy and carbon."""
     with Client.from_settings() as client:
         talk.show(client.cost(job), sheets.bill, as_json=json)
     return exits.OK
 
 
-def progress(job: str, /, *, json: Json = False) -> int:
+def progress(job: Named, /, *, json: Flag = False) -> int:
     """Print a job's measured steps, one JSON object a line.
 
     Parameters
     ----------
-    job
-        Identifier or name.
     json
         Print one JSON array instead.
     """
