@@ -269,15 +269,7 @@ def sync(
     heard(tx.state, island.id, now_ms=tx.now_ms, lease_ms=settings.lease_ms)
     island = tx.island(island.id)
     island = _noted(tx, island, request)
-    acks: list[TickAck] = []
-    release: list[ReleaseCommand] = []
-    for report in request.reports:
-        why = told.get((report.job, report.fence)) if told else None
-        ack, let_go = reports.take(tx, island, report, why=why, settings=settings)
-        if ack is not None:
-            acks.append(ack)
-        if let_go:
-            release.append(ReleaseCommand(job=report.job, fence=report.fence))
+    acks, release = _reported(tx, island, request, told=told or {}, settings=settings)
     said = {(report.job, report.fence) for report in request.reports}
     stop_handled = request.known == version(tx.state, island.id)
     for job in tx.held_on(island.id):
@@ -292,6 +284,26 @@ def sync(
         answer_now=bool(acks or release or tx),
         measured=request.health is not None,
     )
+
+
+def _reported(
+    tx: Tx,
+    island: Island,
+    request: SyncRequest,
+    *,
+    told: Mapping[tuple[str, int], Diagnosis],
+    settings: Settings,
+) -> tuple[list[TickAck], list[ReleaseCommand]]:
+    acks: list[TickAck] = []
+    release: list[ReleaseCommand] = []
+    for report in request.reports:
+        why = told.get((report.job, report.fence))
+        ack, let_go = reports.take(tx, island, report, why=why, settings=settings)
+        if ack is not None:
+            acks.append(ack)
+        if let_go:
+            release.append(ReleaseCommand(job=report.job, fence=report.fence))
+    return acks, release
 
 
 def _noted(tx: Tx, island: Island, request: SyncRequest) -> Island:

@@ -14,6 +14,7 @@ from typing import Any
 
 from causeway.demo.world import ISLANDS, World
 from causeway.model.errors import CausewayError, Unavailable
+from causeway.sdk.transfer import HttpTransfer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "train_gpt"
 ENDED = ("succeeded", "failed", "cancelled")
@@ -231,8 +232,6 @@ def model(story: Story) -> None:
         f"{found[0]['id'][:19]}… from {len(found[0]['parents'])} artefacts" if found else "",
     )
     folder = world.folder / "model"
-    from causeway.sdk.transfer import HttpTransfer
-
     HttpTransfer([world.url], lambda: world.token).pull(found[0]["id"], folder)
     weights = next(folder.rglob("model.safetensors"))
     sampled = subprocess.run(
