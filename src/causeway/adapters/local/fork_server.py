@@ -204,8 +204,9 @@ class Server:
             for place, file in enumerate(files):
                 os.dup2(file, place)
             for path in order["join"]:
-                with open(path, "w") as file_:  # noqa: PTH123
-                    file_.write("0")
+                group = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                os.write(group, b"0")
+                os.close(group)
             for name, most in order["limits"].items():
                 kind = getattr(resource, f"RLIMIT_{name}")
                 hard = resource.getrlimit(kind)[1]
