@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from plant import Plant, plant, rss_mb
+from plant import Plant, cpu_s, plant, rss_mb
 from report import Report, quantile, spread
 from wire import connect, head_of
 
@@ -106,22 +106,36 @@ def bare(database: Path, port: int) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
-def batches(ran: Plant, report: Report, *, size: int = 500, count: int = 20) -> None:
-    """Submit through the batch call, one batch after another."""
-    documents = [JOB.decode().replace("storm", f"batch-{n}") for n in range(size)]
-    body = "\n---\n".join(documents)
-    rates = []
-    for _ in range(count):
-        began = time.perf_counter()
-        made = ran.call("POST", "/v1/jobs/batch", content=body)
-        rates.append(len(made["ids"]) / (time.perf_counter() - began))
-    middle = statistics.median(rates)
-    report.row(
-        f"batch submit, {count} batches of {size} different documents",
-        measured=spread(rates, "jobs/s", 0),
-        target=f">= {BATCH_PER_S_MIN:,}/s",
-        holds=middle >= BATCH_PER_S_MIN,
-    )
+def documents_of(language: str, size: int) -> list[str]:
+    """Return different documents, no two of which the server can read as one."""
+    if language == "YAML":
+        return [JOB.decode().replace("storm", f"batch-{n}") for n in range(size)]
+    asked = {"cpus": 1, "memory": "1GiB"}
+    job = {"resources": asked, "run": "echo hello"}
+    return [json.dumps({"name": f"batch-{n}", **job}) for n in range(size)]
+
+
+def batches(
+    ran: Plant, centre: psutil.Process, report: Report, *, size: int = 500, count: int = 20
+) -> None:
+    """Submit through the batch call, one batch after another, in both languages."""
+    for language in ("YAML", "JSON"):
+        body = "\n---\n".join(documents_of(language, size))
+        rates = []
+        served_s, asked_s = cpu_s(centre), time.process_time()
+        for _ in range(count):
+            began = time.perf_counter()
+            made = ran.call("POST", "/v1/jobs/batch", content=body)
+            rates.append(len(made["ids"]) / (time.perf_counter() - began))
+        served_s, asked_s = cpu_s(centre) - served_s, time.process_time() - asked_s
+        per_job_us = 1e6 / (count * size)
+        report.row(
+            f"batch submit, {count} batches of {size} different {language} documents",
+            measured=f"{spread(rates, 'jobs/s', 0)}; processor time per job: "
+            f"server {served_s * per_job_us:.0f} us, client {asked_s * per_job_us:.0f} us",
+            target=f">= {BATCH_PER_S_MIN:,}/s",
+            holds=statistics.median(rates) >= BATCH_PER_S_MIN,
+        )
 
 
 def storm_of(asked: argparse.Namespace, *, port: int, token: str) -> Storm:
@@ -167,7 +181,7 @@ def ours(asked: argparse.Namespace, report: Report) -> float:
         )
         if counted is not None:
             report.say(f"jobs by state afterwards: {counted}")
-        batches(ran, report)
+        batches(ran, centre, report)
         return p99
 
 

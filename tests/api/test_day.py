@@ -147,7 +147,9 @@ def test_a_batch_is_one_transaction(house: House) -> None:
     send = {"content": "---\n".join([part] * 3), "headers": {"idempotency-key": "b"}}
     reply = house.ask("POST", "/v1/jobs/batch", **send)
     assert reply.status_code == 201
-    assert len(set(reply.json()["ids"])) == 3
+    ids = reply.json()["ids"]
+    assert len(set(ids)) == 3
+    assert ids == sorted(ids)
     assert house.ask("POST", "/v1/jobs/batch", **send).json() == reply.json()
     bad = house.ask("POST", "/v1/jobs/batch", content=part + "\n---\nname: [\n")
     assert bad.status_code == 422
