@@ -84,15 +84,15 @@ def test_nothing_is_kept_of_a_stream_that_never_came(tmp_path: Path) -> None:
 def test_nothing_that_came_since_is_ever_left_out(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[int, int]]
 ) -> None:
-    log, now_ms, came = Kept(tmp_path_factory.mktemp("logs")), 1_000, []
+    root = tmp_path_factory.mktemp("logs")
+    log, now_ms, came = Kept(root), 1_000, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "SPANS_MAX", 6)
         for gap_ms, count in pieces:
             now_ms += gap_ms
             came.append((now_ms, log.offset))
             log.comes(b"x" * (count - 1) + b"\n", now_ms)
-        times = tmp_path_factory.getbasetemp()
         for at_ms, offset in came:
             assert log.logs.since(JOB, 1, OUT, at_ms=at_ms) <= offset
         assert log.since(now_ms + 1) == b""
-        assert all(p.stat().st_size <= 6 * 24 for p in times.glob("**/*.times"))
+        assert all(p.stat().st_size <= 6 * 24 for p in root.glob("**/*.times"))
