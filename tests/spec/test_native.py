@@ -282,7 +282,7 @@ _known = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(_known, _plain, max_size=5))
 def test_any_value_in_any_field_is_understood_or_refused(tree: dict[str, object]) -> None:
     assert understood_or_told(json.dumps(tree).encode())
