@@ -8,6 +8,7 @@ attempt's files or transfers becomes that attempt's `Problem`; it never stops th
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -49,6 +50,7 @@ from causeway.ports.artifacts import Transfer
 from causeway.ports.engine import Engine, Launch
 
 T = TypeVar("T")
+log = logging.getLogger("causeway.agent")
 READS_MAX = 64
 """Pieces of a progress file that are read at a last look."""
 LogSender = Callable[[Mapping[str, str | int], bytes], int]
@@ -191,6 +193,7 @@ class Hands:
             launches, self._launches = self._launches, []
             for launch in launches:
                 self.tools.engine.start(launch)
+                log.info("%s attempt %d starts", launch.job, launch.fence)
 
     def _work(self, job: str, fence: int) -> Work:
         work = self.works.get((job, fence))
@@ -263,6 +266,7 @@ class Hands:
             await asyncio.wait(work.running)
         if not work.told:
             await self._flush_logs(key, work)
+        log.info("%s attempt %d is over, and told", *key)
         self._leftovers.append(work.folder)
         if not self._sweeping:
             await self._sweep()

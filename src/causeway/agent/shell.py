@@ -272,14 +272,18 @@ class Agent:
     # -- the loops ------------------------------------------------------------------------------
 
     async def _hold(self) -> None:
-        backoff = Backoff(self.setup.chance)
+        backoff, heard = Backoff(self.setup.chance), True
         while True:
             try:
                 if await self.line.exchange():
                     self._after()
                     backoff.reset()
+                    if not heard:
+                        log.info("the centre answers again")
+                    heard = True
                     continue
             except (Unavailable, InvalidInput) as error:
+                heard = False
                 log.warning("%s", error.message)
             await asyncio.sleep(backoff.next_s())
 
@@ -395,6 +399,8 @@ class Agent:
             await self.line.exchange(leaving=True)
         except CausewayError as error:
             log.warning("left without a goodbye: %s", error.message)
+        else:
+            log.info("left")
 
     def _listen_to_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():

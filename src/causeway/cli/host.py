@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from causeway.cli import exits, talk
+from causeway.cli import diary, exits, talk
 from causeway.cli.figures import size
 from causeway.model.errors import InvalidInput, NotFound
 from causeway.sdk.settings import state_path
@@ -147,6 +147,7 @@ def join(
                 f"{path} is not a folder", where="--visible", hint="name a folder that exists here"
             )
     talk.say(f"Joining {url} from {root}  (Ctrl-C leaves)")
+    diary.begin()
     return wiring.join(url, token=given, root=root, profile=profile, visible=shown)
 
 

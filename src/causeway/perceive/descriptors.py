@@ -3,7 +3,7 @@
 A name says nothing about the thing, and stays when the thing changes. Its attributes are in a
 descriptor: plain data of strings, integers, lists and objects, so that equal descriptors have equal
 canonical bytes and can be cited by their digest (`model.identifiers.digest`). A descriptor holds
-what changes seldom; what is measured from minute to minute (load, age, free capacity) is not in it.
+what changes seldom; what is measured again and again (load, speed, free capacity) is not in it.
 
 Classes follow GLUE 2.0 (site, service, share) and the device attributes of Kubernetes DRA:
 
@@ -26,6 +26,7 @@ from causeway.model.islands import Inventory, Island
 from causeway.perceive.views import offer_id, pool_id, price_of
 
 Descriptor = Mapping[str, object]
+MEASURED = frozenset({"measured_ncu", "healthy"})
 _OTHERS = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -119,7 +120,8 @@ def _of_inventory(
             **{key: found[key] for key in held},
         },
     )
-    built = ("hostname", "os", "architecture", "cpu_model", "measured_cpu_ncu", "agent_version")
+    built = ("hostname", "os", "architecture", "cpu_model", "agent_version")
     yield node, {"pool": pool, **{key: found[key] for key in built}}
     for urn, device in zip(devices, found["devices"], strict=True):
-        yield urn, {"node": node, **device}
+        lasting = {key: value for key, value in device.items() if key not in MEASURED}
+        yield urn, {"node": node, **lasting}
