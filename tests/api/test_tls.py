@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from causeway.cli.serving import check_tls, refuse_open_door
-from causeway.model.errors import InvalidInput, Refused
+from causeway.cli.serving import check_free, check_tls, refuse_open_door
+from causeway.model.errors import InvalidInput, Refused, Unavailable
 
 
 def _certificate(folder: Path, name: str = "here") -> tuple[Path, Path]:
@@ -148,3 +148,13 @@ def test_a_certificate_that_would_not_work_is_told_before_anything_starts(tmp_pa
             check_tls(*wrong)
         assert caught.value.hint
         assert caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 0), ("127.0.0.1", 70_000), ("no such", 1)]
+)
+def test_an_address_that_cannot_be_listened_on_is_named(host: str, port: int) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(Unavailable, match="cannot listen on") as refused:
+        check_free(host, port or taken.getsockname()[1])
+    assert "--port" in refused.value.hint

@@ -69,6 +69,7 @@ ISLAND = {
                 "currency": "USD", "purchase": "spot"},
     "inventory": {"capacity": {"cpu_milli": 4000, "accelerators": 0}},
     "cordoned": True,
+    "expelled": True,
 }  # fmt: skip
 OFFER = {
     "name": "alba", "jurisdiction": "DE", "purchase": "spot", "carbon_g_per_kwh": 350,
@@ -77,7 +78,8 @@ OFFER = {
 BILL = {
     "lines": [{"job": "urn:cpi:demo:job:01abc", "fence": 2, "island": "urn:cpi:demo:island:alba",
                "device_ms": 5000, "energy_facility_mj": 3_600_000, "carbon_mg": 1500,
-               "amount_micros": 420, "unposted_micros": 0, "currency": "USD"}],
+               "energy_quality": "q4_model", "amount_micros": 420, "unposted_micros": 0,
+               "currency": "USD"}],
     "shares": [{"account": "payable:alba", "currency": "USD", "micros": 400}],
     "totals_micros": {"USD": 420}, "energy_facility_mj": 3_600_000, "carbon_mg": 1500,
     "balanced": True,
@@ -184,10 +186,10 @@ READS = [
         ],
     ),
     ("forecast train", ["in about 4 min", "2026-11-21", "by 2026", "24 runs", "assumed: Nothing"]),
-    ("cost train", ["5.0 device·s", "0.00042 USD", "payable:alba", "balances"]),
+    ("cost train", ["5.0 device·s", "0.00042 USD", "payable:alba", "q4_model", "balances"]),
     ("progress train", ['"loss": 2.5']),
     ("bill", ["total      0.00042 USD"]),
-    ("islands", ["live cordoned", "alba", "0.05 USD/h"]),
+    ("islands", ["live cordoned expelled", "alba", "0.05 USD/h"]),
     ("offers", ["alba", "0.05 USD/device·h", "350"]),
     ("models", ["gpt", "2.0 KiB", "sha256:aa"]),
     ("tokens ls", ["t1", "member", "no end"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from causeway.api.app import application
 from causeway.api.door import Door
 from causeway.api.reader import PageReader
 from causeway.control.parts import Parts
-from causeway.model.errors import EXITS, InvalidInput, Refused
+from causeway.model.errors import EXITS, InvalidInput, Refused, Unavailable
 from causeway.web.app import routes as page_routes
 from causeway.web.identity import OidcSettings
 from causeway.wiring import centre
@@ -35,6 +36,7 @@ def serve(
     """Run a control plane until it is told to stop; return the exit code."""
     refuse_open_door(host, cert=cert, insecure=insecure)
     check_tls(cert, key)
+    check_free(host, port)
     parts = centre(state=state, store_url=store or "")
     config = uvicorn.Config(
         app_of(parts, oidc),
@@ -96,6 +98,22 @@ def check_tls(cert: Path | None, key: Path | None) -> None:
             where=f"{cert}, {key}",
             hint="both are PEM files; the key has no passphrase and belongs to the certificate",
         ) from None
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise `Unavailable` for an address that cannot be listened on, before anything starts."""
+    try:
+        socket.create_server((host, port), family=_family(host), reuse_port=False).close()
+    except (OSError, OverflowError) as error:
+        raise Unavailable(
+            f"cannot listen on {host} port {port}: {error}",
+            where="--host, --port",
+            hint="stop what listens there, or give another --port",
+        ) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def refuse_open_door(host: str, *, cert: Path | None, insecure: bool) -> None:

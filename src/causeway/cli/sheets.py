@@ -316,7 +316,7 @@ def islands(rows: Sequence[Answer]) -> Iterator[str]:
     for one in rows:
         p = one.get("profile") or {}
         held = (one.get("inventory") or {}).get("capacity") or {}
-        flags = [w for w in ("cordoned", "draining") if one.get(w)]
+        flags = [w for w in ("cordoned", "draining", "expelled") if one.get(w)]
         cells.append(
             [
                 " ".join([str(one.get("state", "-")), *flags]),
@@ -385,7 +385,10 @@ def bill(found: Answer) -> Iterator[str]:
     yield ""
     for currency, micros in (found.get("totals_micros") or {}).items():
         yield f"total      {money(micros, currency)}"
-    yield f"energy     {energy(found.get('energy_facility_mj'))}, {carbon(found.get('carbon_mg'))}"
+    used = f"{energy(found.get('energy_facility_mj'))}, {carbon(found.get('carbon_mg'))}"
+    # The worst of the qualities is that of the sum.
+    quality = max((str(e.get("energy_quality") or "") for e in found["lines"]), default="")
+    yield f"energy     {used}" + (f"  ({quality})" if quality else "")
     for share in found.get("shares") or ():
         who = clean(str(share.get("account", "-")))
         yield f"share      {money(share.get('micros'), share.get('currency'))}  {who}"
