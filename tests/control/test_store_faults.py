@@ -212,3 +212,23 @@ def test_a_version_that_an_agent_knows_never_comes_again_with_other_news(centre:
     with pytest.raises(Unavailable):
         centre.one()
     assert island.sync().version != known
+
+
+@pytest.mark.parametrize("where", ["before_commit", "after_commit"])
+def test_an_older_sync_is_not_believed_after_one_of_unknown_outcome(
+    centre: Centre, where: str
+) -> None:
+    island = centre.island()
+    job_id = centre.one()
+    start = island.taken()
+    # Sent before the start arrived, so it names no attempt; it is still on its way.
+    island.seq += 1
+    older = SyncRequest(seq=island.seq)
+    _once(centre, where)
+    with pytest.raises(Unavailable):
+        island.running(start)
+    with pytest.raises(Conflict, match="overtaken"):
+        island.say(older)
+    island.running(start)
+    assert centre.job(job_id).state is JobState.RUNNING
+    assert centre.job(job_id).fence == start.fence

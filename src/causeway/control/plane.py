@@ -150,13 +150,15 @@ class Plane:
             after.extend(tx.after)
             undo.extend(tx.undo)
         failure = None if batch is None else self._commit(batch, next_event)
-        if failure is not None:
+        if isinstance(failure, InvalidInput):
+            # Nothing was written, for something in the batch can never be. Each command on its own
+            # shows whose it was, and nobody else pays for it. After any other failure the batch may
+            # have been written, so nothing is taken back: an island's older sync, still on its way,
+            # must not be believed after one that made an attempt known.
             for take_back in reversed(undo):
                 take_back()
-        if isinstance(failure, InvalidInput) and len(commands) > 1:
-            # Nothing was written, for something in the batch can never be. Each command on its own
-            # shows whose it was, and nobody else pays for it.
-            return [outcome for command in commands for outcome in self.run([command])]
+            if len(commands) > 1:
+                return [outcome for command in commands for outcome in self.run([command])]
         if failure is not None:
             return [o if o.error else Outcome(None, failure) for o in outcomes]
         for act in after:

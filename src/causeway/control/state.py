@@ -222,8 +222,8 @@ class Tx:
     after: list[Callable[[State], None]]
     """Changes of memory alone, made once the transaction is durable."""
     undo: list[Callable[[], None]]
-    """Takes back changes of memory that outlives the state (sessions), should the command have to
-    run again."""
+    """Takes back changes of memory that outlives the state (sessions), when it is certain that
+    nothing was written: the command failed, or has to run again."""
 
     def __init__(
         self,
