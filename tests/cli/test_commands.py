@@ -100,6 +100,21 @@ ANSWERS: dict[str, Any] = {
         "assumptions": ["Nothing new is submitted."],
     },
     "GET /v1/jobs/train/cost": BILL,
+    "GET /v1/jobs/train/events": {
+        "events": [
+            {
+                "seq": 1,
+                "at_ms": 1795265133363,
+                "kind": "job.placed",
+                "data": {
+                    "fence": 2,
+                    "island": "urn:cpi:demo:island:alba",
+                    "candidates": [],
+                    "why": "It is cheap.",
+                },
+            }
+        ]
+    },
     "GET /v1/jobs/train/progress": {"progress": [{"step": 1, "values": {"loss": 2.5}}]},
     "POST /v1/plan": PLANNED,
     "GET /v1/islands": {"islands": [ISLAND]},
@@ -187,6 +202,7 @@ READS = [
     ),
     ("forecast train", ["in about 4 min", "2026-11-21", "by 2026", "24 runs", "assumed: Nothing"]),
     ("cost train", ["5.0 device·s", "0.00042 USD", "payable:alba", "q4_model", "balances"]),
+    ("events train", ["2026-11-21", "job.placed", "fence 2, island alba  It is cheap."]),
     ("progress train", ['"loss": 2.5']),
     ("bill", ["total      0.00042 USD"]),
     ("islands", ["live cordoned expelled", "alba", "0.05 USD/h"]),
@@ -241,6 +257,11 @@ def test_empty_lists_say_what_to_do(wire: Wire, capsys: pytest.CaptureFixture[st
 def test_logs(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", "train", "--tail", "5"]) == exits.OK
     assert capsys.readouterr().out == "hello\n"
+
+
+def test_the_log_of_an_earlier_attempt(wire: Wire) -> None:
+    assert main(["logs", "train", "--attempt", "3"]) == exits.OK
+    assert wire.seen[0].url.params["fence"] == "3"
 
 
 def test_logs_since(wire: Wire) -> None:

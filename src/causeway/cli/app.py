@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("explain", "jobs:explain", JOBS, "Say why a job is where it is, and what would help."),
     ("forecast", "jobs:forecast", JOBS, "Say when a waiting job would start and end."),
     ("logs", "jobs:logs", JOBS, "Print a job's log; -f follows it."),
+    ("events", "jobs:events", JOBS, "Print a job's story, event by event."),
     ("progress", "jobs:progress", JOBS, "Print a job's measured steps."),
     ("wait", "jobs:wait", JOBS, "Wait until a job has ended."),
     ("stop", "jobs:stop", JOBS, "Stop jobs."),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from causeway.cli import exits, sheets, talk
-from causeway.cli.figures import local_id, money
+from causeway.cli.figures import instant, local_id, money
 from causeway.cli.options import Flag, Json, Limit, Named, Yes
 from causeway.model.errors import InvalidInput
 from causeway.sdk.client import Client
@@ -166,6 +166,7 @@ def logs(
     tail: int = 0,
     since: str = "",
     stream: str = "rank-0.stdout",
+    attempt: int = 0,
 ) -> int:
     """Print a job's log.
 
@@ -180,10 +181,17 @@ def logs(
         (2027-03-01T18:00:00Z), in whole lines.
     stream
         E.g. rank-0.stdout, rank-1.stderr, setup.stdout.
+    attempt
+        Number of an earlier attempt, from `causeway status`; 0: the newest.
     """
+    wish: dict[str, Any] = {
+        "tail": max(0, tail),
+        "since": since,
+        "stream": stream,
+        "attempt": attempt,
+    }
     with Client.from_settings() as client:
-        found = client.logs(job, follow=follow, tail=max(0, tail), since=since, stream=stream)
-        for piece in found:
+        for piece in client.logs(job, follow=follow, **wish):
             sys.stdout.write(piece)
             sys.stdout.flush()
     return exits.OK
@@ -230,6 +238,28 @@ def cost(job: Named, /, *, json: Json = False) -> int:
     with Client.from_settings() as client:
         talk.show(client.cost(job), sheets.bill, as_json=json)
     return exits.OK
+
+
+def events(job: Named, /, *, json: Json = False) -> int:
+    """Print a job's story, event by event: placed, why stopped, moved, ended."""
+    with Client.from_settings() as client:
+        rows = client.events(job)
+    talk.show(rows, lambda found: [_event(one) for one in found], as_json=json)
+    return exits.OK
+
+
+def _event(found: dict[str, Any]) -> str:
+    data = {
+        name: value for name, value in (found.get("data") or {}).items() if value not in ("", None)
+    }
+    told = data.pop("why", "") or data.pop("reason", "") or data.pop("message", "")
+    figures = ", ".join(
+        f"{name} {local_id(value) if str(value).startswith('urn:') else value}"
+        for name, value in data.items()
+        if isinstance(value, str | int | float)
+    )
+    parts = [instant(found.get("at_ms")), f"{found.get('kind', '-'):<18}", figures, str(told)]
+    return talk.clean("  ".join(part for part in parts if part)).rstrip()
 
 
 def progress(job: Named, /, *, json: Flag = False) -> int:

@@ -176,13 +176,21 @@ class Client:
         tail: int = 0,
         since: str = "",
         stream: str = "rank-0.stdout",
+        attempt: int = 0,
     ) -> Iterator[str]:
         """Yield a job's log in pieces of text; `tail` begins that many lines before its end, and
-        `since` with what reached the centre in the last `10m`, or after an ISO 8601 instant."""
+        `since` with what reached the centre in the last `10m`, or after an ISO 8601 instant.
+        `attempt` is the fence of an earlier attempt; 0 takes the newest."""
         path = f"/v1/jobs/{part(job)}/logs"
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         tail_bytes = max(4096, tail * LINE_BYTES) if tail else 0
-        first = self._raw(calls.get(path, stream=stream, tail_bytes=tail_bytes, since=since))
+        wish: dict[str, str | int] = {
+            "stream": stream,
+            "tail_bytes": tail_bytes,
+            "since": since,
+            "fence": attempt,
+        }
+        first = self._raw(calls.get(path, **wish))
         data = first.content
         offset = int(first.headers.get("x-next-offset", len(data)))
         fence = int(first.headers.get("x-fence", 0))
