@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from itertools import count
 
 from starlette.requests import Request
@@ -86,15 +87,15 @@ async def _submit(
         check_where(submission)
     epoch = door.plane.epoch
     keys = [key for _, key in items if key]
-    known: dict[str, tuple[str, str] | None] = {}
+    known: Mapping[str, tuple[str, str]] = {}
     if keys:
-        known = await door.stored(lambda s: {key: s.key(caller.tenant, key) for key in keys})
+        known = await door.stored(lambda store: store.keys(caller.tenant, keys))
     held: dict[str, str] = {}
     for name in _named([s for s, key in items if known.get(key) is None]):
         held[name] = await asyncio.to_thread(_hold, door, caller.tenant, name)
 
     def command(tx: Tx) -> list[submit.Submitted]:
-        if door.plane.epoch != epoch and known:
+        if door.plane.epoch != epoch and keys:
             # The state was loaded again since the keys were looked up, so it cannot vouch for what
             # was submitted in between.
             raise Unavailable("the control plane has just taken over", hint="repeat the request")

@@ -103,6 +103,10 @@ class Store(Protocol):
     def key(self, tenant: str, key: str) -> tuple[str, str] | None:
         """Return (request digest, result) of an idempotency key."""
 
+    def keys(self, tenant: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return (request digest, result) of those keys that were used, in one look: a batch
+        brings thousands."""
+
     def job(self, job: str) -> Job | None:
         """Return a job, finished or not."""
 

@@ -173,6 +173,9 @@ def test_every_noun_comes_back_as_it_was(opener: Opener) -> None:
         assert reader.progress(urn(1)) == batch.progress
         assert reader.key("acme", "k") == ("digest", urn(1))
         assert reader.key("other", "k") is None
+        many = [f"unused/{n}" for n in range(2_500)]
+        assert reader.keys("acme", [*many, "k"]) == {"k": ("digest", urn(1))}
+        assert reader.keys("other", ["k"]) == reader.keys("acme", []) == {}
         assert reader.artifact("acme", "sha256:a") == batch.artifacts[("acme", "sha256:a")]
 
 

@@ -103,6 +103,10 @@ class CrashingStore:
         """Ask the store."""
         return self._store.key(tenant, key)
 
+    def keys(self, tenant: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Ask the store."""
+        return self._store.keys(tenant, keys)
+
     def job(self, job: str) -> Job | None:
         """Ask the store."""
         return self._store.job(job)

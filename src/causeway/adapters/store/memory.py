@@ -125,6 +125,12 @@ class MemoryStore:
         with self._open() as shelf:
             return shelf.keys.get((tenant, key))
 
+    def keys(self, tenant: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return (request digest, result) of those keys that were used."""
+        with self._open() as shelf:
+            found = {key: shelf.keys.get((tenant, key)) for key in keys}
+        return {key: known for key, known in found.items() if known is not None}
+
     def job(self, job: str) -> Job | None:
         """Return a job, finished or not."""
         with self._open() as shelf:

@@ -36,6 +36,8 @@ from causeway.model.money import Transaction
 from causeway.model.usage import UsageTick
 from causeway.ports.store import Image, ProgressRow
 
+_KEYS_AT_ONCE = 1_000
+"""Keys in one question; SQLite takes at most 32,766 parameters."""
 _UNFINISHED = tuple(sorted(state.value for state in JobState if state not in TERMINAL))
 _SPLIT = 1_000_000
 
@@ -82,6 +84,16 @@ class Reading:
         with self._snapshot() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row[0], row[1])
+
+    def keys(self, tenant: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        query = select(KEYS.c.key, KEYS.c.digest, KEYS.c.result).where(KEYS.c.tenant == tenant)
+        with self._snapshot() as connection:
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                asked = KEYS.c.key.in_(keys[start : start + _KEYS_AT_ONCE])
+                for key, digest, result in connection.execute(query.where(asked)):
+                    found[key] = (digest, result)
+        return found
 
     def job(self, job: str) -> Job | None:
         with self._snapshot() as connection:

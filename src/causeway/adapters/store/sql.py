@@ -103,6 +103,10 @@ class SqlStore:
         """Return (request digest, result) of an idempotency key."""
         return self._open().key(tenant, key)
 
+    def keys(self, tenant: str, keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Return (request digest, result) of those keys that were used."""
+        return self._open().keys(tenant, keys)
+
     def job(self, job: str) -> Job | None:
         """Return a job, finished or not."""
         return self._open().job(job)
