@@ -84,7 +84,13 @@ class Door(Parts):
             ]
             return max(jobs, key=lambda job: job.id, default=None)
 
-        return await self.service.read(newest)
+        found = await self.service.read(newest)
+        if found is not None:
+            return found
+        # A new process holds what has not ended; what ended before it began is in the store.
+        most = self.settings.finished_jobs_kept
+        ended = await self.stored(lambda store: store.jobs(tenant=tenant, limit=most))
+        return next((job for job in ended if job.spec.name == name), None)
 
     def job_id(self, text: str) -> str:
         """Return the URN for what a person typed."""
