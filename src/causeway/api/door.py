@@ -17,7 +17,7 @@ from causeway.control.parts import Parts
 from causeway.control.state import Session, State
 from causeway.model.errors import NotFound
 from causeway.model.identifiers import Kind, Urn
-from causeway.model.jobs import Job, JobState
+from causeway.model.jobs import TERMINAL, Job, JobState
 from causeway.model.parties import AccessRole, Caller
 from causeway.ports.store import Store
 
@@ -57,8 +57,9 @@ class Door(Parts):
         """Ask the store, off the event loop."""
         return await asyncio.to_thread(query, self.store)
 
-    async def job(self, caller: Caller, text: str) -> Job:
-        """Find a job by URN, by the id inside it, or by name (the newest of that name)."""
+    async def job(self, caller: Caller, text: str, *, unfinished: bool = False) -> Job:
+        """Find a job by URN, by the id inside it, or by name: the newest of that name, or of those
+        that have not ended if `unfinished` ones are meant."""
         if len(text) > 255 or not text.isprintable():
             raise NotFound("there is no such job", hint="causeway ps")
         wanted = self.job_id(text)
@@ -66,13 +67,13 @@ class Door(Parts):
         if found is None:
             found = await self.stored(lambda store: store.job(wanted))
         if found is None and not text.startswith("urn:"):
-            found = await self._named(caller, text)
+            found = await self._named(caller, text, unfinished=unfinished)
         foreign = found is not None and found.tenant != caller.tenant
         if found is None or (foreign and caller.role is not AccessRole.OPERATOR):
             raise NotFound(f"there is no job {text}", hint="causeway ps")
         return found
 
-    async def _named(self, caller: Caller, name: str) -> Job | None:
+    async def _named(self, caller: Caller, name: str, *, unfinished: bool) -> Job | None:
         tenant = None if caller.role is AccessRole.OPERATOR else caller.tenant
 
         def newest(state: State) -> Job | None:
@@ -82,7 +83,11 @@ class Door(Parts):
                 for job in pool.values()
                 if job.spec.name == name and tenant in (None, job.tenant)
             ]
-            return max(jobs, key=lambda job: job.id, default=None)
+            return max(
+                jobs,
+                key=lambda job: (unfinished and job.state not in TERMINAL, job.id),
+                default=None,
+            )
 
         found = await self.service.read(newest)
         if found is not None:

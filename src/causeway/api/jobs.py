@@ -71,7 +71,7 @@ async def get_job(door: Door, request: Request) -> Response:
 async def cancel(door: Door, request: Request) -> Response:
     """Cancel a job. Cancelling one that has ended changes nothing."""
     caller = await door.caller(request, AccessRole.MEMBER)
-    job = await door.job(caller, request.path_params["job"])
+    job = await door.job(caller, request.path_params["job"], unfinished=True)
     if job.state not in TERMINAL:
         job = await door.service.run(lambda tx: submit.cancel(tx, caller, job.id))
     return json_response(job_view(job))
@@ -173,6 +173,8 @@ async def plan(door: Door, request: Request) -> Response:
     caller = await door.caller(request)
     submission = parse_bytes(await body_of(request))
     submitting.check_where(submission)
+    for needed in {needed for member in submission.members for needed in member.spec.depends_on}:
+        await door.job(caller, needed)
     picture, asker = await door.service.read(
         lambda state: (picture_of(door, state), _asker(state, caller.tenant, submission))
     )

@@ -88,9 +88,12 @@ def up(
     provider = oidc_settings(oidc)
 
     place = state or state_path(os.environ)
-    talk.say(f"Control plane: {'https' if cert else 'http'}://{host}:{port}  (Ctrl-C stops it)")
-    talk.say(f"State:         {place}")
-    talk.say(f"Your token:    {place / 'operator.token'}")
+
+    def ready() -> None:
+        talk.say(f"Control plane: {'https' if cert else 'http'}://{host}:{port}  (Ctrl-C stops it)")
+        talk.say(f"State:         {place}")
+        talk.say(f"Your token:    {place / 'operator.token'}")
+
     return int(
         serve(
             state=place,
@@ -101,6 +104,7 @@ def up(
             key=key,
             insecure=insecure,
             oidc=provider,
+            ready=ready,
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,8 +33,12 @@ def serve(
     key: Path | None = None,
     insecure: bool = False,
     oidc: OidcSettings | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run a control plane until it is told to stop; return the exit code."""
+    """Run a control plane until it is told to stop; return the exit code.
+
+    `ready` is called once nothing that was asked for is refused, before it listens.
+    """
     refuse_open_door(host, cert=cert, insecure=insecure)
     check_tls(cert, key)
     check_free(host, port)
@@ -55,6 +60,7 @@ def serve(
         ws_ping_timeout=120.0,
         timeout_graceful_shutdown=3,
     )
+    ready()
     server = uvicorn.Server(config)
     parts.service.on_failure = lambda: _end(server)
     server.run()

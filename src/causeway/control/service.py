@@ -18,6 +18,7 @@ from causeway.control.state import State
 from causeway.model.errors import CausewayError, Unavailable
 
 T = TypeVar("T")
+log = logging.getLogger("causeway")
 GROUP_MAX = 512
 """Commands in one transaction."""
 INBOX_MAX = 50_000
@@ -44,6 +45,7 @@ class Service:
         self._changed: set[asyncio.Event] = set()
         self._newest = 0
         self._stopping = False
+        self._follows = False
         self.failure: BaseException | None = None
         self.defects = 0
         """Ticks and rounds that raised what they never should."""
@@ -143,8 +145,16 @@ class Service:
     def _turn(self) -> None:
         plane = self.plane
         if not plane.leading and not self._lead():
+            if not self._follows:
+                self._follows = True
+                log.warning(
+                    "another control plane leads on this store; this one waits to take over"
+                )
             self._drain(FOLLOW_MS)
             return
+        if self._follows:
+            self._follows = False
+            log.warning("this control plane leads now")
         self._drain(plane.settings.tick_ms)
 
     def _lead(self) -> bool:
@@ -210,7 +220,7 @@ class Service:
             # told, and what people and islands ask goes on.
             self.defects += 1
             if self.defects <= DEFECTS_TOLD_MAX:
-                logging.getLogger("causeway").error("a tick failed: %s", error, exc_info=error)
+                log.error("a tick failed: %s", error, exc_info=error)
         self._publish([])
 
     _tick_due_ms = 0
