@@ -100,6 +100,23 @@ def test_a_job_that_waits_stays_with_its_island(centre: Centre) -> None:
     assert (job.state, job.fence) == (JobState.RUNNING, 1)
 
 
+def test_a_returned_island_that_may_not_have_heard_of_a_lease_is_told_again(
+    centre: Centre,
+) -> None:
+    """The answer that carried the start may still be on its way: a new attempt would be a second
+    one beside it."""
+    island = centre.island()
+    job_id = centre.one(on_disconnect=OnDisconnect.WAIT)
+    island.taken()
+    centre.after(60_000)
+    assert centre.job(job_id).state is JobState.DISCONNECTED
+    (start,) = island.sync().start
+    assert (start.job, start.fence) == (job_id, 1)
+    island.running(start)
+    assert centre.job(job_id).state is JobState.RUNNING
+    assert len(centre.job(job_id).attempts) == 1
+
+
 def test_a_person_may_declare_a_cut_off_island_lost(centre: Centre) -> None:
     island = centre.island()
     job_id = centre.one(on_disconnect=OnDisconnect.WAIT)

@@ -21,6 +21,9 @@ Found and mended, in order:
     20865  A sync made an attempt known in a write that was not confirmed; an older one, on its way
            for long, came after it and was believed: the attempt was given up while it ran (see
            `tests/control/test_store_faults.py`; one seed in a thousand shows it).
+    194    An island came back, and did not mention a lease of a job that waits for it: the answer
+           with the start was on its way still, and the attempt was given up while it ran (see
+           `tests/control/test_leases.py`).
 """
 
 from __future__ import annotations

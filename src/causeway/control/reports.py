@@ -184,14 +184,20 @@ def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
 
 def unreported(tx: Tx, job: Job, *, stop_handled: bool) -> None:
     """Decide about an attempt that the island did not mention. A started one is gone. One that it
-    never mentioned may be in an answer that is still on its way: its stop is done once the island
-    has handled an answer that carried the stop (`stop_handled`: it handled the newest), because it
-    begins nothing that it was told to stop."""
+    never mentioned may be in an answer that is still on its way, so it is never taken for lost: it
+    is offered again, and its stop is done once the island has handled an answer that carried the
+    stop (`stop_handled`: it handled the newest), because it begins nothing that it was told to
+    stop."""
     attempt = job.attempts[-1]
     if attempt.state is not AttemptState.LEASED:
         lifecycle.lose(tx, job, "the island no longer knows this attempt", FailureClass.ENGINE)
     elif job.state is JobState.DISCONNECTED:
-        lifecycle.lose(tx, job, "the island was cut off before it took this attempt")
+        # The job waits for this island, which begins an attempt once however often it is told to.
+        tx.put_job(
+            replace(job, state=moved(job, Move.OFFER_AGAIN), reasons=attempt.reasons),
+            "job.offered_again",
+            fence=attempt.fence,
+        )
     elif job.state is JobState.STOPPING:
         told = tx.state.job(job.id)
         stop_told = told is not None and told.state is JobState.STOPPING

@@ -120,6 +120,8 @@ class Move(StrEnum):
     """It failed for good."""
     CUT_OFF = "cut_off"
     RETURN = "return"
+    OFFER_AGAIN = "offer_again"
+    """Its island is back and may not have heard of the lease: it is told again."""
     STOP = "stop"
     CANCEL = "cancel"
     """It is cancelled and nothing runs any more."""
@@ -137,6 +139,7 @@ MOVES: dict[tuple[JobState, Move], JobState] = {
     (_S.PLACED, _M.ACCEPT): _S.STARTING,
     (_S.STARTING, _M.START): _S.RUNNING,
     (_S.DISCONNECTED, _M.RETURN): _S.RUNNING,
+    (_S.DISCONNECTED, _M.OFFER_AGAIN): _S.PLACED,
 }
 """The legal moves; those that every lease-holding state shares are added below."""
 
