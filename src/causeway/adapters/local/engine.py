@@ -68,7 +68,7 @@ class LocalEngine:
         self._root = root
         self._capacity = capacity
         self._host = look(root, hidden, visible)
-        self._servers = _Servers(warm)
+        self._servers = _Servers(warm, self._host.closed)
         self._conductor = Conductor(
             self._host,
             self._servers,
@@ -235,8 +235,9 @@ class LocalEngine:
 class _Servers:
     """The fork servers: one cold, one warm per environment, each started again when it dies."""
 
-    def __init__(self, warm: Sequence[str]) -> None:
+    def __init__(self, warm: Sequence[str], closed: Sequence[Path]) -> None:
         self._names = tuple(warm)
+        self._closed = tuple(closed)
         self._held: dict[str, ForkServer] = {}
         """By environment; the cold one under the empty name."""
         self._starts: collections.Counter[str] = collections.Counter()
@@ -289,4 +290,5 @@ class _Servers:
     def _start(self, name: str) -> None:
         if self._starts[name] < SERVER_STARTS_MAX:
             self._starts[name] += 1
-            self._held[name] = ForkServer(ENVIRONMENTS[name] if name else ())
+            modules = ENVIRONMENTS[name] if name else ()
+            self._held[name] = ForkServer(modules, closed=self._closed)

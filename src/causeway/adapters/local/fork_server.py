@@ -9,8 +9,9 @@ Nothing outlives the agent. The agent holds the other end of one socket. When it
 the agent died, this process kills all its descendants (it is their subreaper, so orphans stay in
 its tree) and ends. If this process is killed instead, the kernel kills its direct children.
 
-Started with `--import a,b`, it imports those modules first: its children are then warm, and become
-a Python program without an exec. It holds no threads and no secrets, and never touches a device.
+Its arguments are the socket's number, the modules to import first (`a,b` or nothing), and what of
+the system its children must not read. With modules its children are warm, and become a Python
+program without an exec. It holds no threads and no secrets, and never touches a device.
 
 Messages are JSON behind a four-byte length. In: `spawn`, `signal`. Out: `ready`, `spawned`,
 `refused`, `exit`.
@@ -345,7 +346,9 @@ def main(argv: list[str]) -> Become | None:
     _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     link = socket.socket(fileno=int(argv[1]))
     os.set_inheritable(link.fileno(), False)
-    modules = argv[3].split(",") if argv[2:3] == ["--import"] else []
+    modules = argv[2].split(",") if argv[2] else []
+    if argv[3:]:
+        beside("namespaces").close_off(argv[3:])
     views = False
     if modules:
         # Imports take seconds in which the socket is not watched; the kernel watches meanwhile.

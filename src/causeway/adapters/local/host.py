@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import socket
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from causeway.adapters.local import cgroups, sandbox
+from causeway.adapters.local import cgroups, namespaces, sandbox
 from causeway.adapters.local.images import Images
 
 PROCESS, LIMITS, SANDBOX, CONTAINER = "process", "limits", "sandbox", "container"
@@ -31,6 +32,8 @@ class Host:
     """Path of a bubblewrap that works with this view; empty without one."""
     view: sandbox.View
     bash: str
+    closed: tuple[Path, ...] = ()
+    """What of the system the fork servers close off for all their children."""
     images: Images | None = None
     """What runs container images; set once a trial has really run one."""
 
@@ -57,7 +60,11 @@ class Host:
 def look(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Host:
     """Find out what works for an engine whose state is below `root`."""
     root.mkdir(parents=True, exist_ok=True)
-    view = sandbox.view(root, hidden, visible)
+    closed = sandbox.secrets_of_the_system()
+    # Root's fork servers close them off once for all their children; that saves each job a dozen
+    # mounts, a fifth of what its sandbox costs.
+    at_once = os.geteuid() == 0 and namespaces.closes()
+    view = sandbox.view(root, hidden, visible, closed=() if at_once else closed)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())
@@ -66,6 +73,7 @@ def look(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Ho
         bwrap=bwrap,
         view=view,
         bash=shutil.which("bash") or "",
+        closed=closed if at_once else (),
     )
 
 

@@ -17,12 +17,14 @@ import ctypes
 import os
 import select
 import signal
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW = {"NS": 0x00020000, "UTS": 0x04000000, "IPC": 0x08000000, "PID": 0x20000000}
 _NEW_USER = 0x10000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 16384, 1 << 18
+_MS_SLAVE = 1 << 19
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
 _AT_FDCWD, _AT_RECURSIVE, _OPEN_TREE_CLONE, _CLOEXEC = -100, 0x8000, 1, 0o2000000
 _MOVE_FROM_EMPTY_PATH = 4
@@ -75,6 +77,36 @@ def enter(view: dict[str, Any]) -> None:
         _reap_until(job)
     os.close(alive)
     os.chdir(view["cwd"])
+
+
+def close_off(paths: Sequence[str]) -> None:
+    """Give this process, and all that it forks, mounts of their own in which these files read as
+    empty ones and these folders are empty. Needs root; `OSError` where the kernel refuses.
+
+    Mounts that the host makes later still appear here; what is mounted here never appears there,
+    and is gone with the last of these processes.
+    """
+    _checked(_LIBC.unshare(ctypes.c_int(_NEW["NS"])), "unshare")
+    _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112
+            _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
+        elif os.path.exists(path):  # noqa: PTH110
+            _place(_take("/dev/null"), path, folder=False)
+
+
+def closes() -> bool:
+    """Try it in a fork; say whether mounts of its own can be closed off here."""
+    child = os.fork()
+    if child == 0:
+        try:
+            close_off(())
+            # A mount really is taken hold of and put somewhere else.
+            _place(_take("/dev/null"), "/dev/full", folder=False)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def works() -> bool:

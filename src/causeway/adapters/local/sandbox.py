@@ -16,6 +16,7 @@ the ranks of a gang meet on it. The sandbox ends with the engine, and takes all 
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import stat
 import subprocess
@@ -69,14 +70,26 @@ class View:
         return [("own", folder), ("show", folder / "logs")]
 
 
-def view(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> View:
+def secrets_of_the_system() -> tuple[Path, ...]:
+    """Return what of /etc is not for everybody and would yet be open to this process's jobs."""
+    closed = (path for path in _below(Path("/etc")) if not _for_everybody(path))
+    return tuple(path for path in closed if os.access(path, os.R_OK))
+
+
+def view(
+    root: Path,
+    hidden: Sequence[Path],
+    visible: Sequence[Path] = (),
+    *,
+    closed: Sequence[Path] = (),
+) -> View:
     """Return the view of jobs of an engine with its state below `root`.
 
     `hidden` names folders that must not be seen; `visible` those outside the system's own that
-    the owner shows to every job, read-only. What is both is hidden.
+    the owner shows to every job, read-only; what is both is hidden. `closed` are files and folders
+    of the system that read as empty ones.
     """
     secret = [path.resolve() for path in (root, *hidden)]
-    closed = [path for path in _below(Path("/etc")) if not _for_everybody(path)]
     covered = _outermost(
         [*_not_of_the_system(), *_home(), *secret, *(path for path in closed if path.is_dir())]
     )

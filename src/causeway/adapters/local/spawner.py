@@ -60,7 +60,8 @@ class Order:
 class ForkServer:
     """One running fork server."""
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
+    def __init__(self, modules: Sequence[str] = (), *, closed: Sequence[Path] = ()) -> None:
+        """`modules` are imported first; `closed` is what nothing that it forks may read."""
         self.modules = tuple(modules)
         self.ready = False
         self.views = False
@@ -68,7 +69,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         flags = () if modules else ("-I", "-S")
-        extra = ("--import", ",".join(modules)) if modules else ()
+        extra = (",".join(modules), *map(str, closed))
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, *flags, str(PROGRAM), str(theirs.fileno()), *extra],
