@@ -294,7 +294,7 @@ def test_a_sandbox_hides_everything_else(strongest: Bench) -> None:
     assert key[0] in out
     assert "CapEff:\t0000000000000000" in out
     assert "Read-only file system" in err
-    assert "daemon:" not in out, "what of /etc is not for everybody reads as empty"
+    assert "daemon:" not in out, "what of /etc is not for everybody tells nothing"
     assert "spool" not in out, "folders outside the system's own are empty"
 
 

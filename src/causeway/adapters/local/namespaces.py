@@ -80,8 +80,9 @@ def enter(view: dict[str, Any]) -> None:
 
 
 def close_off(paths: Sequence[str]) -> None:
-    """Give this process, and all that it forks, mounts of their own in which these files read as
-    empty ones and these folders are empty. Needs root; `OSError` where the kernel refuses.
+    """Give this process, and all that it forks, mounts of their own in which these files tell
+    nothing (they are empty, or in a sandbox without devices refuse to be read) and these folders
+    are empty. Needs root; `OSError` where the kernel refuses.
 
     Mounts that the host makes later still appear here; what is mounted here never appears there,
     and is gone with the last of these processes.
