@@ -45,9 +45,9 @@ engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch,
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
 
-bench: $(STAMP)  ## every bench, one after another (12 minutes); each writes its section of docs/benchmarks.md
+bench: $(STAMP)  ## every bench, one after another, each on a quiet machine (half an hour); each writes its section of docs/benchmarks.md
 	@missed=; for bench in $(BENCHES); do echo "== $$bench"; \
-		$(BIN)/python bench/$$bench.py --write || missed="$$missed $$bench"; done; \
+		$(BIN)/python bench/quiet.py; $(BIN)/python bench/$$bench.py --write || missed="$$missed $$bench"; done; \
 		test -z "$$missed" || { echo "a target was missed by:$$missed"; exit 1; }
 
 docs: $(STAMP)  ## write the reference pages anew from the code
