@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -15,6 +15,7 @@ from causeway.model.errors import Conflict, NotFound, QuotaExceeded, Refused
 from causeway.model.identifiers import Kind, Urn, ulid
 from causeway.model.jobs import Job, JobKind, JobSpec, JobState, Submission
 from causeway.model.parties import AccessRole, Caller
+from causeway.model.values import replace
 
 NO_NAMES: Mapping[str, str] = {}
 
@@ -64,20 +65,37 @@ def submit(
             hint="wait for some to end, or cancel some",
         )
     _check_tenant(tx, caller, submission)
-    ids = {
-        member.name: str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
-        for member in submission.members
-    }
-    group = ""
-    if len(submission.members) > 1:
-        group = str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
+
+    def new_id() -> str:
+        return str(Urn(settings.issuer, Kind.JOB, ulid(tx.now_ms, entropy())))
+
+    ids = {member.name: new_id() for member in submission.members}
+    group = new_id() if len(ids) > 1 else ""
+    _put(tx, caller, submission, ids=ids, group=group, artifacts=artifacts)
+    result = group or next(iter(ids.values()))
+    if key:
+        tx.keys[(caller.tenant, key)] = (digest, result)
+    return Submitted(id=result, members=tuple(ids.values()), notes=submission.notes)
+
+
+def _put(
+    tx: Tx,
+    caller: Caller,
+    submission: Submission,
+    *,
+    ids: Mapping[str, str],
+    group: str,
+    artifacts: Mapping[str, str],
+) -> None:
+    """Write the jobs of a submission, its group first."""
+    if group:
         spec = JobSpec(name=submission.name, run="", kind=JobKind.GROUP)
-        tx.put_job(
-            _job(tx, caller, group, spec, JobState.PENDING), "job.submitted", members=len(ids)
-        )
+        parent = _job(tx, caller, group, spec, JobState.PENDING)
+        tx.put_job(parent, "job.submitted", members=len(ids))
+    inside = set(ids.values())
     for member in submission.members:
         needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
-        needs = _open_needs(tx, caller, needs, set(ids.values()))
+        needs = _open_needs(tx, caller, needs, inside)
         spec = _with_artifacts(member.spec, artifacts)
         if needs != spec.depends_on:
             spec = replace(spec, depends_on=needs)
@@ -86,10 +104,6 @@ def submit(
         if submission.at_once:
             job = replace(job, at_once=submission.at_once)
         tx.put_job(job, "job.submitted" if needs else "job.queued", name=spec.name)
-    result = group or next(iter(ids.values()))
-    if key:
-        tx.keys[(caller.tenant, key)] = (digest, result)
-    return Submitted(id=result, members=tuple(ids.values()), notes=submission.notes)
 
 
 def _job(
