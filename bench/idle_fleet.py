@@ -133,7 +133,7 @@ def agent(asked: argparse.Namespace, report: Report) -> None:
     """Measure one real agent that has nothing to do."""
     with plant() as ran:
         ran.start_centre()
-        process = ran.start_island("alba", ran.join_token())
+        process = ran.start_island("alba", ran.join_token(1))
         _settled(ran)
         began, used = time.monotonic(), cpu_s(process)
         time.sleep(asked.agent_seconds)

@@ -132,7 +132,7 @@ def processes(asked: argparse.Namespace, report: Report) -> None:
     rates = []
     with plant() as ran:
         ran.start_centre()
-        ran.start_island("alba", ran.join_token(), cpus=os.cpu_count() or 1, disk_gib=16)
+        ran.start_island("alba", ran.join_token(1), cpus=os.cpu_count() or 1, disk_gib=16)
         isolation = ""
         for _ in range(asked.process_runs):
             began, ids = submit(ran, asked.jobs, document("'true'", CPUS_OF_ONE))

@@ -88,7 +88,8 @@ def kill_island(ran: Plant, token: str) -> tuple[float, dict[str, float]]:
     name = view["island"].rpartition(":")[2]
     # Anywhere between two renewals of the lease.
     time.sleep((time.time_ns() % 1_000) / 1_000)
-    at_s = ran.kill(name)
+    at_s = time.time()
+    ran.kill(name)
 
     def again() -> Any:
         seen = [e for e in ran.events(job) if e["kind"] == "attempt.first_step"]
@@ -125,7 +126,7 @@ def islands(asked: argparse.Namespace, report: Report) -> None:
     settings = Settings()
     with plant() as ran:
         ran.start_centre()
-        token = ran.join_token()
+        token = ran.join_token(10)
         for name in ISLANDS:
             ran.start_island(name, token, cpus=2, memory_gib=4)
         warm(ran)
@@ -243,7 +244,7 @@ def ranks(asked: argparse.Namespace, report: Report) -> float:
     found: list[float] = []
     with plant() as ran:
         ran.start_centre()
-        agent = ran.start_island("alba", ran.join_token(), cpus=2, memory_gib=4)
+        agent = ran.start_island("alba", ran.join_token(10), cpus=2, memory_gib=4)
         warm(ran)
         while len(found) < asked.rank_kills:
             job = submit(ran, 2)

@@ -73,7 +73,7 @@ def main() -> int:
     report = Report("start_latency", "Submit to running")
     with plant() as ran:
         ran.start_centre()
-        ran.start_island("alba", ran.join_token())
+        ran.start_island("alba", ran.join_token(1))
         time.sleep(3)
         once(ran)
         found = [once(ran) for _ in range(asked.runs)]

@@ -189,7 +189,7 @@ def bound(asked: argparse.Namespace, report: Report, p99: float) -> None:
     """Measure the bare server under the same storm."""
     with plant() as ran:
         here = str(Path(__file__).resolve())
-        ran.start("bare", sys.executable, here, "--bare", str(ran.folder / "x.db"), str(ran.port))
+        ran.run("bare", sys.executable, here, "--bare", str(ran.folder / "x.db"), str(ran.port))
         ran.until("the bare server listens", 20, lambda: _listens(ran.port))
         latencies, statuses, _ = send(storm_of(asked, port=ran.port, token=""))
         bare_p99 = quantile(latencies, 0.99)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from causeway.demo.world import ISLANDS, World
+from causeway.demo.world import ISLANDS, PROFILES, World
 from causeway.model.errors import CausewayError, Unavailable
 from causeway.sdk.transfer import HttpTransfer
 
@@ -58,9 +58,9 @@ def islands_join(story: Story) -> None:
     """The control plane starts and three islands join, each with its own agent and key."""
     world = story.world
     world.start_centre()
-    token = world.call("POST", "/v1/tokens", json={"join_uses": len(ISLANDS)})["secret"]
+    token = world.join_token(len(ISLANDS))
     for name in ISLANDS:
-        world.start_island(name, token)
+        world.join(name, PROFILES / f"{name}.toml", token)
 
     def all_live() -> Any:
         found = world.call("GET", "/v1/islands")["islands"]
@@ -157,7 +157,7 @@ def kill(story: Story) -> None:
         f"step {view['step']}, checkpoint {view['checkpoint']['step']}, isolation "
         f"{attempt['isolation']}, {'warm' if attempt['warm'] else 'cold'} start",
     )
-    pids = world.kill_island(story.first_island)
+    pids = world.kill(story.first_island)
     story.true(f"{story.first_island} is dead", True, f"SIGKILL to {len(pids)} processes")
 
 
@@ -203,7 +203,7 @@ def resume(story: Story) -> None:
 def come_back(story: Story) -> None:
     """The dead island is switched on again and keeps its identity."""
     world = story.world
-    story.world.start_island(story.first_island)
+    world.join(story.first_island, PROFILES / f"{story.first_island}.toml")
 
     def live() -> Any:
         found = world.call("GET", f"/v1/islands/{story.first_island}")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,25 +82,31 @@ class World:
         """The operator's token."""
         return (self.folder / "centre" / "operator.token").read_text().strip()
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start a `causeway` process in its own session, its output in `<folder>/<name>.log`."""
-        log = (self.folder / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", "causeway.cli", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-        log.close()
+    def run(self, name: str, *command: str) -> psutil.Process:
+        """Start a process in its own session, its output in `<folder>/<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        self.processes[name] = process
+        return psutil.Process(process.pid)
 
-    def start_centre(self) -> None:
+    def start(self, name: str, *arguments: str) -> psutil.Process:
+        """Start a `causeway` process."""
+        return self.run(name, sys.executable, "-m", "causeway.cli", *arguments)
+
+    def start_centre(self) -> psutil.Process:
         """Start the control plane and wait until it leads."""
         state = self.folder / "centre"
-        self.start("centre", "up", "--state", str(state), "--port", str(self.port))
+        process = self.start("centre", "up", "--state", str(state), "--port", str(self.port))
         self.until("the control plane leads", 30, self._leads)
         self.client.headers["authorization"] = f"Bearer {self.token}"
+        return process
 
     def _leads(self) -> bool:
         try:
@@ -107,18 +114,21 @@ class World:
         except httpx.TransportError:
             return False
 
-    def start_island(self, name: str, join_token: str = "") -> None:
+    def join_token(self, uses: int) -> str:
+        """Return a token with which that many islands may join."""
+        return str(self.call("POST", "/v1/tokens", json={"join_uses": uses})["secret"])
+
+    def join(self, name: str, profile: Path, join_token: str = "") -> psutil.Process:
         """Join an island by the access path that a stranger's would use. Without a token it
         returns by the key that it has."""
         token = ("--token", join_token) if join_token else ()
         root = str(self.folder / "islands" / name)
-        profile = str(PROFILES / f"{name}.toml")
-        self.start(name, "join", self.url, *token, "--root", root, "--profile", profile)
+        return self.start(name, "join", self.url, *token, "--root", root, "--profile", str(profile))
 
-    def kill_island(self, name: str) -> list[int]:
-        """SIGKILL an island outright: the agent and everything that it started."""
-        agent = psutil.Process(self.processes[name].pid)
-        victims = [agent, *agent.children(recursive=True)]
+    def kill(self, name: str) -> list[int]:
+        """SIGKILL a process outright, with everything that it started; return who they were."""
+        top = psutil.Process(self.processes[name].pid)
+        victims = [top, *top.children(recursive=True)]
         for victim in victims:
             try:
                 victim.send_signal(signal.SIGKILL)
@@ -135,7 +145,9 @@ class World:
             raise Unavailable(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json()
 
-    def until(self, what: str, seconds: float, check: Any) -> Any:
+    def until(
+        self, what: str, seconds: float, check: Callable[[], Any], *, every_s: float = 0.1
+    ) -> Any:
         """Wait until `check()` is true and return its value; raise when it takes too long."""
         deadline = time.monotonic() + seconds
         while True:
@@ -153,13 +165,13 @@ class World:
                         f"{name} ended with {process.returncode}",
                         hint=f"see {self.folder / name}.log",
                     )
-            time.sleep(0.1)
+            time.sleep(every_s)
 
     def stop(self) -> None:
         """End everything, islands first so that they leave cleanly."""
-        for name in [*ISLANDS, "centre"]:
-            process = self.processes.get(name)
-            if process is None or process.poll() is not None:
+        for name in sorted(self.processes, key=lambda name: name == "centre"):
+            process = self.processes[name]
+            if process.poll() is not None:
                 continue
             process.terminate()
             try:
@@ -167,3 +179,4 @@ class World:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.client.close()
