@@ -36,12 +36,12 @@ PROCESSES_PER_S_MIN = 100
 SIMULATED_CPUS = 1024
 CPUS_OF_ONE = "0.125"
 TRIED = (
-    "the target is missed because both cores are busy all the while: the rate is the cores over "
-    "the processor time per job. Tried: one journal write for several starts, exchanges that wait "
-    "20 ms for company, folders removed together, the sandbox's command line made once, the system's "
-    "secrets closed off once for all jobs, 4 to 32 jobs at once, fewer threads in the agent. Half "
-    "of the time is bubblewrap's mounts and the shell; at level `process` there would be none of "
-    "the first."
+    "the target is missed because both cores are busy all the while: the rate is the cores "
+    "over the processor time per job. Tried: one journal write for several starts, exchanges "
+    "that wait 20 ms for company, folders removed together, the sandbox's command line made "
+    "once, the system's secrets closed off once for all jobs, 4 to 32 jobs at once, fewer "
+    "threads in the agent. Half of the time is bubblewrap's mounts and the shell; at level "
+    "`process` there would be none of the first."
 )
 """Asked for by each real job: sixteen at a time on two cores, each within its own CPU limit."""
 SLOWEST_PER_S = 5
