@@ -35,6 +35,7 @@ SIMULATED_PER_S_MIN = 900
 PROCESSES_PER_S_MIN = 100
 SIMULATED_CPUS = 1024
 CPUS_OF_ONE = "0.125"
+"""Asked for by each real job: sixteen at a time on two cores, each within its own CPU limit."""
 TRIED = (
     "the target is missed because both cores are busy all the while: the rate is the cores "
     "over the processor time per job. Tried: one journal write for several starts, exchanges "
@@ -43,7 +44,7 @@ TRIED = (
     "threads in the agent. Half of the time is bubblewrap's mounts and the shell; at level "
     "`process` there would be none of the first."
 )
-"""Asked for by each real job: sixteen at a time on two cores, each within its own CPU limit."""
+"""Said beside a missed target."""
 SLOWEST_PER_S = 5
 """A run of real jobs is given up when it is slower than this; a loaded host is no reason to."""
 FLUX = "Flux reports 860-889/s"
