@@ -204,7 +204,8 @@ def filters() -> str:
         "The filter language",
         "For `causeway offers --where`, the `where` of a job file and `GET /v1/offers`. A figure "
         "that is not known passes neither a test nor its negation. `causeway offers --sort NAME` "
-        "sorts by any number here (`-NAME`: largest first).",
+        "sorts by any number here (`-NAME`: largest first), or by an objective: cheapest, "
+        "greenest, fastest, nearest, steadiest.",
         f"```\n{inspect.cleandoc(shape[1])}\n```",
         "`accelerator.memory_gib >= 80 and site.jurisdiction in EU and not simulated`",
         table(("name", "type", "unit", "meaning"), rows),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.discover import SCHEMA, SETS, Catalogue, compile, compile_filter, describe
+from causeway.discover.catalogue import OBJECTIVES, SORTABLE
 from causeway.discover.schema import GIB, Type
 from causeway.model.errors import InvalidInput
 from causeway.model.fleet import PoolView
@@ -197,6 +198,9 @@ def test_search_sorts_limits_and_breaks_ties_by_offer() -> None:
     assert order("-price_usd_per_device_h") == ["a", "b", "c", "d", "e"]
     assert order("price_usd_per_device_h,carbon_g_per_kwh", 3) == ["b", "c", "d"]
     assert order("price_usd_per_device_h,-carbon_g_per_kwh", 1) == ["c"]
+    assert order("cheapest") == order("price_usd_per_device_h")
+    assert order("greenest,cheapest", 2) == ["a", "b"]
+    assert {name.removeprefix("-") for name in OBJECTIVES.values()} <= set(SORTABLE)
     with pytest.raises(InvalidInput, match="sorted"):
         order("pric")
     with pytest.raises(InvalidInput, match="limit"):

@@ -56,14 +56,18 @@ def offers(*, where: str = "", sort: str = "", limit: Limit = 50, json: Json = F
     where
         Filter, e.g. "accelerator.memory_gib >= 80 and site.jurisdiction in EU".
     sort
-        Sort key, e.g. price_usd_per_device_h or -accelerator.ncu.
+        What is best: cheapest (the default), greenest, fastest, nearest, steadiest, or names of
+        the filter language, e.g. -accelerator.memory_gib,price_usd_per_device_h.
     """
     from causeway.discover import compile_filter
 
     # A mistake in the filter is named here, before anything is sent.
     compile_filter(where, where="--where")
     with Client.from_settings() as client:
-        talk.show(client.offers(where, sort=sort, limit=limit), sheets.offers, as_json=json)
+        found = client.offers(where, sort=sort, limit=limit)
+    if found:
+        talk.say(f"Best first by: {sort or 'cheapest'}")
+    talk.show(found, sheets.offers, as_json=json)
     return exits.OK
 
 

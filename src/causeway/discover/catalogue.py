@@ -24,6 +24,15 @@ LIMIT_MAX = 10_000
 SORTABLE = tuple(name for name, term in SCHEMA.items() if term.type is not Type.SET)
 """Names that `sort` takes; a leading `-` turns the order round, commas add keys."""
 
+OBJECTIVES = {
+    "cheapest": "price_usd_per_device_h",
+    "greenest": "carbon_g_per_kwh",
+    "fastest": "-accelerator.ncu",
+    "nearest": "rtt_ms",
+    "steadiest": "interruptions_per_day",
+}
+"""What people ask for -> the name that it is measured by; `sort` takes both."""
+
 Numbers = NDArray[np.float64]
 Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -110,7 +119,8 @@ class Catalogue:
 
     def _best(self, mask: Mask, sort: str, limit: int) -> NDArray[np.intp]:
         rows = np.flatnonzero(mask)
-        keys = [self._key(name.strip(), rows) for name in sort.split(",")]
+        names = [OBJECTIVES.get(name.strip(), name.strip()) for name in sort.split(",")]
+        keys = [self._key(name, rows) for name in names]
         first = keys[0]
         if len(rows) > limit:
             # Everything up to the limit-th value of the first key, ties included.
@@ -127,7 +137,8 @@ class Catalogue:
             raise InvalidInput(
                 f"{plain!r} cannot be sorted by",
                 where="sort",
-                hint=f"one of: {', '.join(SORTABLE)}; a leading - turns the order round",
+                hint=f"one of: {', '.join((*OBJECTIVES, *SORTABLE))}; "
+                "a leading - turns the order of a name round",
             )
         if plain in self._numbers:
             column = self._numbers[plain][rows]
