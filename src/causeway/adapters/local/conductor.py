@@ -232,8 +232,9 @@ class Conductor:
             return
         if child.rank == IMAGE_RANK:
             refusal = self.stager.staged(at)
-            if refusal:
-                self._fail(at, FailureClass.ENGINE, refusal)
+            if refusal is not None:
+                failure = FailureClass.USER if refusal.wrong else FailureClass.ENGINE
+                self._fail(at, failure, refusal.why)
             else:
                 self.launcher.first(at)
             return

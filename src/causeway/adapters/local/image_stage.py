@@ -47,6 +47,10 @@ class StageError(Exception):
     """Why an image cannot be run, as a whole sentence."""
 
 
+class WrongImageError(StageError):
+    """The job asks for what no host could run: trying again would not help."""
+
+
 def podman(request: dict[str, Any], store: str, *words: str, limit_s: float = STEP_S) -> str:
     """Run one podman command in a store; return what it printed."""
     place = Path(request["place"]) / store
@@ -211,15 +215,15 @@ def loaded(request: dict[str, Any]) -> str:
     """Return the id of the one image in an archive of the job's working folder."""
     path, work = Path(request["source"]).resolve(), Path(request["work"]).resolve()
     if not path.is_relative_to(work):
-        raise StageError("the image archive lies outside the working folder")
+        raise WrongImageError("the image archive lies outside the working folder")
     if not path.is_file():
-        raise StageError(
+        raise WrongImageError(
             f"there is no image archive {path.relative_to(work)} in the working folder"
         )
     said = podman(request, "archive", "load", "--input", str(path), limit_s=PULL_S)
     names = [n for line in said.splitlines() for n in line.partition(": ")[2].split(",") if n]
     if len(names) != 1:
-        raise StageError(f"the archive holds {len(names)} images; one is needed")
+        raise WrongImageError(f"the archive holds {len(names)} images; one is needed")
     form = "{{.Id}}"
     return podman(request, "archive", "image", "inspect", "--format", form, names[0])
 
@@ -308,7 +312,10 @@ def main(argv: list[str]) -> int:
     try:
         answer = steps[request["do"]](request)
     except (StageError, OSError, ValueError, subprocess.SubprocessError) as error:
-        answer = {"error": str(error) or type(error).__name__}
+        answer = {
+            "error": str(error) or type(error).__name__,
+            "wrong": isinstance(error, WrongImageError),
+        }
     if request.get("answer"):
         Path(request["answer"]).write_text(json.dumps(answer))
     return 1 if "error" in answer else 0

@@ -148,11 +148,21 @@ def refusal(image: str) -> str:
     return ""
 
 
-def answered(folder: Path) -> Root | str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why an attempt has no image."""
+
+    why: str
+    wrong: bool
+    """Whether the job asked for what no host could run, rather than this host for what failed."""
+
+
+def answered(folder: Path) -> Root | Refusal:
     """Return the mounted image that a staging has left word of, or why there is none."""
     answer = read_json(_answer(folder))
     if "rootfs" not in answer:
-        return str(answer.get("error", "the image was not made ready, and nothing said why"))
+        why = str(answer.get("error", "the image was not made ready, and nothing said why"))
+        return Refusal(why=why, wrong=bool(answer.get("wrong")))
     return Root(path=answer["rootfs"], envs=answer["env"])
 
 

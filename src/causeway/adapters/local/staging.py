@@ -85,13 +85,13 @@ class Stager:
         server.spawn(number, self.works.stage(at.launch.spec, folder, name=at.image))
         return number, Child(rank=IMAGE_RANK, server=server)
 
-    def staged(self, at: Running) -> str:
-        """Take up a mounted image. Return why there is none, or nothing."""
+    def staged(self, at: Running) -> images.Refusal | None:
+        """Take up a mounted image, or return why there is none."""
         answer = images.answered(at.launch.folder)
-        if isinstance(answer, str):
+        if isinstance(answer, images.Refusal):
             return answer
         at.root = answer
-        return ""
+        return None
 
     def drop(self, at: Running) -> None:
         """Take an attempt's layer away, in its own time."""
