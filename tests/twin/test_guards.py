@@ -132,7 +132,7 @@ GUARDS = (
     Guard(
         name="a DAG's needs are ignored",
         owner=submit,
-        function="submit",
+        function="_put",
         was="JobState.PENDING if needs else JobState.QUEUED",
         becomes="JobState.QUEUED",
         caught="order of a DAG",
