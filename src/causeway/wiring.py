@@ -210,7 +210,9 @@ def read_profile(path: Path) -> Profile:
     for name in plain:
         if name not in known:
             raise InvalidInput(
-                f"unknown field {name!r}", where=f"$.{name}", hint=f"one of: {sorted(known)}"
+                f"unknown field {name!r}",
+                where=f"$.{name}",
+                hint=f"one of: {', '.join(sorted(known))}",
             )
     try:
         return msgspec.convert(plain, Profile, strict=False)

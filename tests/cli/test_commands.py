@@ -193,7 +193,7 @@ READS = [
         [
             "Placed on alba",
             "✔",
-            "0.05/h USD",
+            "0.05 USD/h",
             "cordoned",
             "Ask for 2 cores: 1 now",
             "attempt 1 on bora: node (1 of 5 retries used): it fell off",
@@ -205,7 +205,7 @@ READS = [
     ("events train", ["2026-11-21", "job.placed", "fence 2, island alba  It is cheap."]),
     ("progress train", ['"loss": 2.5']),
     ("bill", ["total      0.00042 USD"]),
-    ("islands", ["live cordoned expelled", "alba", "0.05 USD/h"]),
+    ("islands", ["live cordoned expelled", "alba", "0.05 USD/device·h"]),
     ("offers", ["alba", "0.05 USD/device·h", "350"]),
     ("models", ["gpt", "2.0 KiB", "sha256:aa"]),
     ("tokens ls", ["t1", "member", "no end"]),
@@ -327,7 +327,7 @@ def test_launch_asks(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     assert main(["launch", str(job_file)]) == code
-    assert "about 0.05/h USD (estimate)? [y/N]" in capsys.readouterr().err
+    assert "about 0.05 USD/h (estimate)? [y/N]" in capsys.readouterr().err
     assert len(wire.sent("POST /v1/jobs")) == jobs
 
 

@@ -225,7 +225,9 @@ def _asked(body: dict[str, object]) -> list[str]:
 def _upload(body: dict[str, object]) -> Upload:
     odd = set(body) - _FIELDS
     if odd:
-        raise InvalidInput(f"unknown field {min(odd)!r}", hint=f"known: {sorted(_FIELDS)}")
+        raise InvalidInput(
+            f"unknown field {min(odd)!r}", hint=f"one of: {', '.join(sorted(_FIELDS))}"
+        )
     described = body.get("manifest")
     if not isinstance(described, dict):
         raise InvalidInput("manifest must be an object", where="$.manifest")

@@ -104,7 +104,7 @@ def _question(staged: Staged, planned: dict[str, Any]) -> str:
         if c.get("chosen")
     ]
     rate = sum(c.get("price_per_h_micros") or 0 for c in chosen)
-    cost = f" for about {money(rate).replace(' ', '/h ', 1)} (estimate)" if chosen else ""
+    cost = f" for about {money(rate)}/h (estimate)" if chosen else ""
     what = f"{members} jobs" if members > 1 else "this job"
     return f"Submit {what}{cost}?"
 

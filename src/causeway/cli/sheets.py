@@ -171,7 +171,7 @@ def candidates(found: Sequence[Answer]) -> Iterator[str]:
             [
                 "✔" if one.get("chosen") else ("·" if feasible else "✗"),
                 str(one.get("name") or local_id(one.get("island"))),
-                money(one.get("price_per_h_micros")).replace(" ", "/h ", 1),
+                f"{money(one.get('price_per_h_micros'))}/h",
                 seconds(one.get("wait_s")) if feasible else "-",
                 number(one.get("energy_kwh_per_h"), 3),
                 number(one.get("carbon_g_per_h"), 0),
@@ -323,7 +323,7 @@ def islands(rows: Sequence[Answer]) -> Iterator[str]:
                 str(p.get("name") or local_id(one.get("id"))),
                 str(p.get("jurisdiction", "-")),
                 str(p.get("purchase", "-")),
-                f"{p.get('price_per_device_h', '-')} {p.get('currency', '')}/h",
+                f"{p.get('price_per_device_h', '-')} {p.get('currency', '')}/device·h",
                 number((held.get("cpu_milli") or 0) / 1000, 1),
                 str(held.get("accelerators", "-")),
                 instant(one.get("heard_ms")) or "-",

@@ -107,7 +107,9 @@ def build_manifest(
     not there. The order is that of the paths as text, so equal folders make equal manifests.
     """
     if kind not in KINDS:
-        raise InvalidInput(f"kind {kind!r} is not known", hint=f"one of {sorted(KINDS)}")
+        raise InvalidInput(
+            f"kind {kind!r} is not known", hint=f"one of: {', '.join(sorted(KINDS))}"
+        )
     found = _collect_files(folder, kind, paths)
     files = tuple(_entry(folder, path) for path in sorted(found))
     return Manifest(kind=kind, files=files, meta=_checked_meta(dict(meta or {})))
