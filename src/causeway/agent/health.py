@@ -47,11 +47,12 @@ class Gauges:
     def echoed(self, echo_bytes: int, took_s: float) -> None:
         """Note how long it took to send so many bytes to the centre and get them back.
 
-        The round trip of an empty exchange is no part of it; what is left is two transfers.
+        The round trip of an empty exchange is no part of it; what is left is two transfers. One
+        that took longer than the echo itself was of a busier moment, and is not taken off.
         """
-        moving_s = took_s - self._rtt[0] / 1000
-        if moving_s > 0:
-            self._bandwidth = 2 * 8 * echo_bytes / moving_s / 1e6, self._now_ms()
+        rtt_s = self._rtt[0] / 1000
+        moving_s = took_s - rtt_s if took_s > rtt_s else took_s
+        self._bandwidth = 2 * 8 * echo_bytes / moving_s / 1e6, self._now_ms()
 
     def bandwidth_is_due(self, after_ms: int) -> bool:
         """Say whether the bandwidth was never measured, or not for so long."""
