@@ -142,6 +142,7 @@ def test_a_more_important_job_takes_the_place_of_a_lesser_one(centre: Centre) ->
     assert "gives way" in centre.job(small).attempts[0].message
     promised = centre.job(urgent).promised
     assert promised == centre.job(small).attempts[0].pool, "room was made for it, and is its own"
+    assert centre.job(urgent).reasons, "whoever waits is told why"
     centre.after(1_500)
     assert [one.job for one in island.sync().start] == [urgent]
     assert centre.job(urgent).promised == ""

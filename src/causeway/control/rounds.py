@@ -121,8 +121,9 @@ def round_(tx: Tx, picture: Snapshot, matches: Matches, settings: Settings) -> P
     pools = {pool.pool: pool for pool in picture.pools}
     for decision in plan.places:
         _place(tx, decision, pools)
+    why = {wait.job: wait.reasons for wait in plan.waits} if plan.preempts else {}
     for victim in plan.preempts:
-        _preempt(tx, victim)
+        _preempt(tx, victim, why.get(victim.for_job, ()))
     for wait in plan.waits:
         job = tx.job(wait.job)
         if job is not None and job.state is JobState.QUEUED and job.reasons != wait.reasons:
@@ -136,18 +137,20 @@ def _place(tx: Tx, decision: Place, pools: Mapping[str, PoolView]) -> None:
         lifecycle.place(tx, job, decision, pools[decision.pool])
 
 
-def _preempt(tx: Tx, victim: Preempt) -> None:
+def _preempt(tx: Tx, victim: Preempt, waits_for: tuple[Reason, ...]) -> None:
     job = tx.job(victim.job)
     if job is None or job.current is None or job.current.fence != victim.fence:
         return
     if job.state in (JobState.PLACED, JobState.STARTING, JobState.RUNNING):
         why = "; ".join(reason.message for reason in victim.reasons[:1])
         lifecycle.request_stop(tx, job, StopIntent.PREEMPT, why)
-        _promise(tx, victim.for_job, job.current.pool)
+        _promise(tx, victim.for_job, job.current.pool, waits_for)
 
 
-def _promise(tx: Tx, job_id: str, pool: str) -> None:
-    """Remember for whom room was made: only later rounds can give it, once the victims are gone."""
+def _promise(tx: Tx, job_id: str, pool: str, reasons: tuple[Reason, ...]) -> None:
+    """Remember for whom room was made: only later rounds can give it, once the victims are gone.
+
+    Why it waits goes with it: what is written here takes the place of what is only in memory."""
     job = tx.job(job_id)
     if job is not None and job.state is JobState.QUEUED and job.promised != pool:
-        tx.put_job(replace(job, promised=pool))
+        tx.put_job(replace(job, promised=pool, reasons=reasons))

@@ -147,9 +147,7 @@ class Service:
         if not plane.leading and not self._lead():
             if not self._follows:
                 self._follows = True
-                log.warning(
-                    "another control plane leads on this store; this one waits to take over"
-                )
+                log.warning("not leading: another control plane does, or the store is not there")
             self._drain(FOLLOW_MS)
             return
         if self._follows:
