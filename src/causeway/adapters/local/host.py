@@ -61,8 +61,8 @@ def look(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Ho
     """Find out what works for an engine whose state is below `root`."""
     root.mkdir(parents=True, exist_ok=True)
     closed = sandbox.secrets_of_the_system()
-    # Root's fork servers close them off once for all their children; that saves each job a dozen
-    # mounts, a fifth of what its sandbox costs.
+    # Root's fork servers close them off once for all their children, which saves each job's
+    # sandbox a mount for every one of them.
     at_once = os.geteuid() == 0 and namespaces.closes()
     view = sandbox.view(root, hidden, visible, closed=() if at_once else closed)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]

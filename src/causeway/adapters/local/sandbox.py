@@ -2,7 +2,8 @@
 
     /                 the system's part of the host (/usr, /etc, /opt ...), read-only
     other folders     of `/` (/srv, /data, /mnt, /var, ...) empty, unless the owner shows one
-    secrets of /etc   empty: whatever of it is not for everybody, since the agent may be root
+    secrets of /etc   closed: whatever of it is not for everybody, since the agent may be root
+                      (then its fork servers close it off for all, else each sandbox for itself)
     /dev              a minimal one; the accelerators' nodes only for jobs that lease them
     /proc             of its own process namespace
     /tmp, /run, home  empty and its own (no service sockets, no keys, no other jobs)
