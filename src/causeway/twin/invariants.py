@@ -42,8 +42,7 @@ class Invariants:
         self.checks += 1
         plane = process.plane
         if plane.leading and process.store.leading():
-            if not plane.state.dirty:
-                self.waits_with_reasons(plane.state)
+            self.waits_with_reasons(plane.state)
             if self.checks % REBUILD_EVERY == 0:
                 self.indexes_true(plane)
 
@@ -70,9 +69,11 @@ class Invariants:
             self.centre.witness.cancelled.add(member.id)
 
     def waits_with_reasons(self, state: State) -> None:
-        """Every job that has waited through a round knows why."""
+        """Every job that has waited through a round knows why. While the next round is due, only
+        one that was promised room has surely been through the last."""
         for job_id in state.queue:
-            if not state.jobs[job_id].reasons:
+            job = state.jobs[job_id]
+            if not job.reasons and (job.promised or not state.dirty):
                 raise Violation("reasons", f"{job_id} waits without a reason")
 
     # -- what really runs ---------------------------------------------------------------------
