@@ -11,7 +11,10 @@ WORKERS ?= 2
 BENCHES ?= cli_help catalogue_search schedule_round submit_storm noop_jobs start_latency \
 	idle_fleet failover recovery
 
-.PHONY: demo demo-check test engines lint simulate bench docs screenshots soak clean
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.ready
+
+.PHONY: demo demo-check test engines peers lint simulate bench docs screenshots soak clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -24,6 +27,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet -e '.[dev,torch,postgres]'
 	touch $(STAMP)
 
+# Programs of other people that the tests talk to, and that a bench races: in an environment of their
+# own, so that what they need never meets what Causeway needs.
+$(PEERS_STAMP): tests/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --upgrade pip
+	$(PEERS)/bin/pip install --quiet -r tests/peers.txt
+	touch $(PEERS_STAMP)
+
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
 
@@ -31,7 +42,7 @@ demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check
 
 test: lint  ## lint, types, import rules, and all tests that need no other engine
-	$(BIN)/pytest -m "not engines" -n $(WORKERS)
+	$(BIN)/pytest -m "not engines and not peers" -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples docs
@@ -41,6 +52,9 @@ lint: $(STAMP)
 
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
+
+peers: $(STAMP) $(PEERS_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
+	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
@@ -61,4 +75,4 @@ soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
-	rm -rf $(VENV) demo-state
+	rm -rf $(VENV) $(PEERS) demo-state
