@@ -290,3 +290,36 @@ def test_any_value_in_any_field_is_understood_or_refused(tree: dict[str, object]
 
 def test_aliases_cost_no_more_than_their_bound() -> None:
     assert documents("a: &a {x: 1}\nb: *a\n") == [{"a": {"x": 1}, "b": {"x": 1}}]
+
+
+WIDE = "name: wide\nislands: 3\nresources: {cpus: 2}\nrun: python train.py\n"
+
+
+def test_a_job_over_islands_has_a_member_for_each() -> None:
+    submission = parse(WIDE)
+    assert [m.name for m in submission.members] == ["wide-0", "wide-1", "wide-2"]
+    assert {m.spec.islands for m in submission.members} == {3}
+    assert [m.spec.array_index for m in submission.members] == [0, 1, 2]
+    assert parse(json.dumps(render_submission(submission))) == submission
+
+
+def test_one_island_is_a_plain_job() -> None:
+    assert parse(WIDE.replace("3", "1")) == parse(WIDE.replace("islands: 3\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        ("array: 2\n", "$.islands"),
+        ("stages: [{name: a}]\n", "$.islands"),
+        ("kind: service\n", "$.kind"),
+        ("islands: 65\n", "$.islands"),
+        ("islands: 0\n", "$.islands"),
+        ("islands: true\n", "$.islands"),
+    ],
+)
+def test_what_cannot_go_over_islands_is_refused(more: str, where: str) -> None:
+    text = WIDE.replace("islands: 3\n", "") if more.startswith("islands") else WIDE
+    with pytest.raises(CausewayError) as refused:
+        parse(text + more)
+    assert refused.value.where == where

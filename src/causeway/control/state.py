@@ -194,8 +194,9 @@ def _line_of(job: Job) -> Hashable:
     if job.attempts or job.not_before_ms or job.queued_ms != job.submitted_ms:
         return None
     line = schedule.line_of(job.tenant, job.spec)
-    # Members that wait for their own array's limit cannot stand for jobs that it does not hold up.
-    return (job.group, line) if job.at_once else line
+    # Members that wait for their own array's limit, or for islands without their siblings, cannot
+    # stand for jobs that these do not hold up.
+    return (job.group, line) if job.at_once or job.spec.islands > 1 else line
 
 
 @dataclass(init=False, slots=True, eq=False)

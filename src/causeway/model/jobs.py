@@ -273,6 +273,8 @@ class JobSpec:
     """Register the outputs as this model when the job succeeds."""
     array_index: int = -1
     """Index within an array; -1 when not in one."""
+    islands: int = 1
+    """Members of its group, each on an island of its own; they train as one (`sdk.wide`)."""
     depends_on: tuple[str, ...] = ()
     """Jobs that must succeed first."""
 

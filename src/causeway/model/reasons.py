@@ -57,6 +57,8 @@ class Token(StrEnum):
     """Another tenant below its share goes first."""
     ARRAY_LIMIT = "array_limit"
     """As many of its array's members run as the array allows at once."""
+    SIBLING = "sibling"
+    """Another member of the same job over several islands is there; each has its own island."""
     PRIORITY = "priority"
     """Work of higher priority goes first."""
     DEADLINE = "deadline"

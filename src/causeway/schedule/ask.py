@@ -49,6 +49,8 @@ class Ask:
     """Pool -> why the law forbids it."""
     matches: Matches
     usd_per_unit: Mapping[str, float]
+    siblings: frozenset[str] = frozenset()
+    """Islands that hold, or were promised to, another member of a job over several islands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,26 @@ def figures_of(
     )
 
 
-def ask_of(job: WaitingJob, snapshot: Snapshot, matches: Matches) -> Ask:
+def islands_of_groups(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Return where each job over several islands has members already: group -> islands."""
+    found: dict[str, set[str]] = {}
+    wide = [attempt for attempt in snapshot.running if attempt.spec.islands > 1]
+    if wide:
+        islands = {pool.pool: pool.island for pool in snapshot.pools}
+        for attempt in wide:
+            # An island that is out of the picture takes no sibling anyway.
+            if attempt.pool in islands:
+                found.setdefault(attempt.group, set()).add(islands[attempt.pool])
+    return found
+
+
+def ask_of(
+    job: WaitingJob,
+    snapshot: Snapshot,
+    matches: Matches,
+    *,
+    siblings: frozenset[str] = frozenset(),
+) -> Ask:
     """Work out what a job asks for."""
     spec = job.spec
     run_s = spec.expected_run_s or RUN_ASSUMED_S
@@ -110,6 +131,7 @@ def ask_of(job: WaitingJob, snapshot: Snapshot, matches: Matches) -> Ask:
         forbidden=snapshot.verdicts.get(job.id, {}),
         matches=matches,
         usd_per_unit=snapshot.usd_per_unit,
+        siblings=siblings,
     )
 
 
@@ -140,6 +162,7 @@ def shape_of(job: WaitingJob, forbidden: Hashable) -> Hashable:
         bool(spec.secrets),
         spec.warm,
         spec.data,
+        spec.islands > 1 and job.group,
         forbidden,
     )
 

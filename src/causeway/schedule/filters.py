@@ -61,6 +61,12 @@ def owner_policy(ask: Ask, pool: PoolView) -> Reason | None:
         return _block(
             Token.OWNER_POLICY, f"The owner of {pool.name} does not take jobs that carry secrets."
         )
+    if spec.islands > 1 and not policy.allow_secrets:
+        return _block(
+            Token.OWNER_POLICY,
+            f"The owner of {pool.name} does not take jobs that carry secrets, and a job over "
+            "several islands carries a token for the place where its members meet.",
+        )
     if spec.priority < policy.priority_min:
         return _block(
             Token.OWNER_POLICY,
@@ -140,6 +146,17 @@ def too_small(ask: Ask, pool: PoolView) -> Reason | None:
         capacity_memory_bytes=pool.capacity.memory_bytes,
         needed_disk_bytes=need.disk_bytes * ask.nodes,
         capacity_disk_bytes=pool.capacity.disk_bytes,
+    )
+
+
+def sibling(ask: Ask, pool: PoolView) -> Reason | None:
+    """Exclude islands where another member of the same job over several islands is."""
+    if pool.island not in ask.siblings:
+        return None
+    return _for_now(
+        Token.SIBLING,
+        f"Another member of its group is on {pool.name}; each has an island of its own.",
+        islands=ask.spec.islands,
     )
 
 
@@ -317,6 +334,7 @@ FILTERS: tuple[Filter, ...] = (
     where,
     deadline,
     budget,
+    sibling,
     cordoned,
     unhealthy,
     stale,
@@ -339,6 +357,7 @@ def relevant(ask: Ask) -> tuple[Filter, ...]:
         where: not spec.where,
         deadline: not spec.deadline_ms,
         budget: ask.budget_left_micros is None,
+        sibling: not ask.siblings,
     }
     return tuple(check for check in FILTERS if not idle.get(check, False))
 

@@ -18,7 +18,15 @@ from collections.abc import Hashable
 from causeway.model.fleet import Place, Plan, Preempt, Snapshot, Wait, WaitingJob
 from causeway.model.jobs import JobKind
 from causeway.model.reasons import Reason
-from causeway.schedule.ask import Ask, Matches, ask_of, figures_of, shape_of, variant_of
+from causeway.schedule.ask import (
+    Ask,
+    Matches,
+    ask_of,
+    figures_of,
+    islands_of_groups,
+    shape_of,
+    variant_of,
+)
 from causeway.schedule.filters import expected_cost_micros
 from causeway.schedule.ledger import ledgers_of
 from causeway.schedule.preempt import Claims, find_eviction, preempts_of
@@ -82,6 +90,8 @@ class Round:
         self._spent_micros: dict[str, int] = {}
         self._members = Counter(r.group for r in snapshot.running if r.at_once)
         """Array with a limit -> its members that hold room, or were given or promised it."""
+        self._apart = islands_of_groups(snapshot)
+        """Job over several islands -> islands that its members hold, were given or promised."""
         self._looked = 0
         self._searched = 0
         self._holds = False
@@ -178,7 +188,7 @@ class Round:
             candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, ranking.at)
         self.ledgers[pool.pool].place(ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec.resources, nodes=ask.nodes)
-        self._count(job)
+        self._count(job, pool.island)
         if job.tenant_budget_left_micros is not None:
             cost = expected_cost_micros(ask, pool)
             self._spent_micros[job.tenant] = self._spent_micros.get(job.tenant, 0) + cost
@@ -242,11 +252,13 @@ class Round:
         pool = row.offer.pool
         self.ledgers[pool.pool].promise(ranking.ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec.resources, nodes=ranking.ask.nodes)
-        self._count(job)
+        self._count(job, pool.island)
 
-    def _count(self, job: WaitingJob) -> None:
+    def _count(self, job: WaitingJob, island: str) -> None:
         if job.at_once:
             self._members[job.group] += 1
+        if job.spec.islands > 1:
+            self._apart.setdefault(job.group, set()).add(island)
 
     def _hold(self, job: WaitingJob, ranking: Ranking) -> Reason | None:
         """Hold the pool where the first job that does not fit could start earliest."""
@@ -277,13 +289,21 @@ class Round:
             if key not in self._forbidden:
                 self._forbidden[key] = frozenset(verdicts)
             forbidden = self._forbidden[key]
+        shape = shape_of(job, forbidden)
+        if job.spec.islands > 1:
+            # Islands only ever join within a round, so what found no room finds none later.
+            shape = (shape, self._siblings(job))
         # A shape is long, and looked up half a dozen times: its number is as good.
-        return self._shapes.setdefault(shape_of(job, forbidden), len(self._shapes))
+        return self._shapes.setdefault(shape, len(self._shapes))
+
+    def _siblings(self, job: WaitingJob) -> frozenset[str]:
+        return frozenset(self._apart.get(job.group, ())) if job.spec.islands > 1 else frozenset()
 
     def _ranking(self, job: WaitingJob, shape: Hashable) -> Ranking:
         ranking = self._rankings.get(shape)
         if ranking is None:
-            ask = ask_of(job, self.snapshot, self._matches)
+            siblings = self._siblings(job)
+            ask = ask_of(job, self.snapshot, self._matches, siblings=siblings)
             ranking = self._rankings[shape] = match(ask, self.offers)
         if not job.checkpoint_bytes and not job.failed_islands:
             return ranking

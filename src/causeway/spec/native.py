@@ -1,8 +1,9 @@
 """Causeway's own format: a tree of the documented fields to a `Submission`.
 
-One job, an array (`array: {count: 100}`) or a DAG (`stages: [...]`, where fields written at the top
-are the stages' defaults). Foreign formats are translated into this tree first, so there is one
-validator. Bounds: 100,000 members of an array, 1,000 stages.
+One job, an array (`array: {count: 100}`), a job over several islands (`islands: 2`) or a DAG
+(`stages: [...]`, where fields written at the top are the stages' defaults). Foreign formats are
+translated into this tree first, so there is one validator. Bounds: 100,000 members of an array,
+64 islands, 1,000 stages.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from causeway.model.errors import InvalidInput, TooLarge
-from causeway.model.jobs import JobSpec, Member, Submission
+from causeway.model.jobs import JobKind, JobSpec, Member, Submission
 from causeway.model.values import replace
 from causeway.spec.fields import Fields, bound, kind_of, name, text, unknown, whole
 from causeway.spec.job import Reader, require_run
@@ -19,6 +20,7 @@ from causeway.spec.units import shown
 
 ARRAY_MAX = 100_000
 STAGES_MAX = 1_000
+ISLANDS_MAX = 64
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")
 _LIMIT = re.compile(r"[0-9]{1,9}\Z")
@@ -38,6 +40,7 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
             where="$.array",
             hint="submit the array on its own and let a stage depend on it",
         )
+    islands = _islands(top, alone=array is None and stages is None)
     reader = _READERS[local_paths]
     spec = reader.spec(top, _EMPTY, title)
     top.done()
@@ -46,6 +49,8 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
     require_run(spec, "$")
     if array is not None:
         return _array(array, spec, said)
+    if islands > 1:
+        return _wide(islands, spec, said)
     return Submission(name=title, members=(Member(name=title, spec=spec),), notes=tuple(said))
 
 
@@ -57,6 +62,37 @@ def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
         member = replace(spec, name=title, array_index=index)
         members.append(Member(name=title, spec=member))
     return Submission(name=spec.name, members=tuple(members), at_once=at_once, notes=tuple(notes))
+
+
+def _islands(top: Fields, *, alone: bool) -> int:
+    """Return over how many islands the file's one job goes."""
+    islands = top.whole("islands", 1, low=1, high=ISLANDS_MAX)
+    if islands > 1 and not alone:
+        raise InvalidInput(
+            "a job over several islands can be neither an array nor a DAG",
+            where="$.islands",
+            hint="submit it on its own",
+        )
+    return islands
+
+
+def _wide(islands: int, spec: JobSpec, notes: list[str]) -> Submission:
+    """Return one member per island, numbered as an array's are."""
+    if spec.kind is not JobKind.BATCH:
+        raise InvalidInput(
+            f"a job over several islands is a batch job, not {spec.kind.value}",
+            where="$.kind",
+            hint="remove `islands`",
+        )
+    members = [
+        replace(spec, name=f"{spec.name}-{index}", array_index=index, islands=islands)
+        for index in range(islands)
+    ]
+    return Submission(
+        name=spec.name,
+        members=tuple(Member(name=member.name, spec=member) for member in members),
+        notes=tuple(notes),
+    )
 
 
 def _indices(value: object) -> tuple[Sequence[int], int]:

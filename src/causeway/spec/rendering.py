@@ -46,12 +46,14 @@ def render(spec: JobSpec) -> dict[str, object]:
 
 
 def render_submission(submission: Submission) -> dict[str, object]:
-    """Return a whole submission: one job, an array in its short form, or stages."""
+    """Return a whole submission: one job, an array or islands in their short form, or stages."""
     first = submission.members[0]
     if len(submission.members) == 1 and not first.needs and first.name == submission.name:
         return render(first.spec)
-    plain = replace(first.spec, name=submission.name, array_index=-1)
+    plain = replace(first.spec, name=submission.name, array_index=-1, islands=1)
     if all(_is_member(submission.name, m.spec, plain) and not m.needs for m in submission.members):
+        if first.spec.islands > 1:
+            return {**render(plain), "islands": first.spec.islands}
         written = ",".join(str(m.spec.array_index) for m in submission.members)
         count = len(submission.members)
         straight = all(m.spec.array_index == i for i, m in enumerate(submission.members))
@@ -72,7 +74,8 @@ def render_submission(submission: Submission) -> dict[str, object]:
 
 def _is_member(title: str, spec: JobSpec, plain: JobSpec) -> bool:
     index = spec.array_index
-    return index >= 0 and spec == replace(plain, name=f"{title}-{index}", array_index=index)
+    member = replace(plain, name=f"{title}-{index}", array_index=index, islands=spec.islands)
+    return index >= 0 and spec == member
 
 
 def _resources(resources: Resources) -> dict[str, object]:
