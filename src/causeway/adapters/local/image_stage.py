@@ -40,7 +40,9 @@ DRIVERS = ("overlay", "vfs")
 """How layers are put together. `vfs` copies; it works where overlays cannot be stacked."""
 OWN = "causeway"
 """The attempt's folder inside an image: at the root, so that no job can put a link in its way."""
-PLACES = ("proc", "dev", "tmp", OWN)
+ISLAND = "causeway-island"
+"""What the island shows of itself, likewise."""
+PLACES = ("proc", "dev", "tmp", OWN, ISLAND)
 
 
 class StageError(Exception):
@@ -242,6 +244,7 @@ def mounted(request: dict[str, Any], store: str, *, image: str, name: str) -> di
     for file in ("resolv.conf", "hosts"):
         copy_in(rootfs, file)
     env = dict(pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair)
+    env["CAUSEWAY_IMAGE_WORKDIR"] = str(config.get("WorkingDir") or "/")
     return {"rootfs": str(rootfs), "env": env, "image": image, "store": store}
 
 

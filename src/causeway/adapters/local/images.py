@@ -7,6 +7,8 @@ Compared with the sandbox a job may also change owners and modes, as package ins
 writes into a layer of its own that goes away with the attempt.
 
 Inside, the attempt's folder is `/causeway`; variables that named the folder are changed to match.
+The island's own Python is shown at `/causeway-island`, read-only, for programs that come with a job
+and not with its image (`interpreter.py`).
 The drivers' libraries of accelerators are not brought into images: an image must hold its own.
 """
 
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from causeway.adapters.local import interpreter
 from causeway.adapters.local.image_stage import IMAGE_NAME, OWN, read_json, tools
 from causeway.adapters.local.sandbox import protected
 from causeway.adapters.local.spawner import Order
@@ -194,6 +197,7 @@ def command(
     line += protected()
     for device in devices:
         line += ["--dev-bind", device, device]
+    line += interpreter.shown()
     line += ["--perms", "1777", "--tmpfs", "/tmp", "--bind", folder, f"/{OWN}"]
     line += ["--ro-bind", f"{folder}/logs", f"/{OWN}/logs"]
     return [*line, "--chdir", cwd, "--"]

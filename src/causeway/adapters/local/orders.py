@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from causeway.adapters.local import images, sandbox
+from causeway.adapters.local import images, interpreter, sandbox
 from causeway.adapters.local.attempt import SETUP_RANK, Running
 from causeway.adapters.local.cgroups import PIDS_MAX, Bounds
 from causeway.adapters.local.host import CONTAINER, RLIMITS, RLIMITS_PROCESS, SANDBOX, Host
@@ -27,6 +27,7 @@ def order(
     sandboxed = at.isolation in (SANDBOX, CONTAINER)
     if at.root is not None:
         env = at.root.environment(env, spec=at.launch.spec, folder=folder)
+    env = {**env, "CAUSEWAY_PYTHON": interpreter.words(image=at.root is not None)}
     bounded = at.group is not None or sandboxed
     terminal = _terminal(at.launch) if rank == 0 else None
     return Order(
