@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from causeway import law, recover
 from causeway.control import settings as numbers
@@ -36,6 +36,8 @@ from causeway.model.fleet import PoolView, WaitingJob
 from causeway.model.islands import Profile
 from causeway.model.reasons import Reason
 from causeway.model.resources import Capacity
+from causeway.ports import Clock
+from causeway.ports.engine import Engine
 from causeway.ports.store import Store
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from causeway.discover import Filter
 
 DEFAULT_TENANT = "default"
+ENGINES = ("local",)
+"""What may run the work of an island."""
 
 
 def centre(*, state: Path, store_url: str = "") -> Parts:
@@ -197,15 +201,12 @@ def matches(expression: str, pool: PoolView) -> bool:
 
 
 def read_profile(path: Path) -> Profile:
-    """Read an island's profile from TOML, or raise `InvalidInput` that names the place."""
-    import tomllib
-
+    """Read an island's profile from TOML, or raise `InvalidInput` that names the place. Its table
+    `[engine]` says what runs the work there, and is no part of what the centre is told."""
     import msgspec
 
-    try:
-        plain = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(f"the profile cannot be read: {error}", where=str(path)) from None
+    plain = _toml(path)
+    plain.pop("engine", None)
     known = set(Profile.__dataclass_fields__)
     for name in plain:
         if name not in known:
@@ -220,11 +221,39 @@ def read_profile(path: Path) -> Profile:
         raise InvalidInput(str(error), where=str(path)) from None
 
 
+def _toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"the profile cannot be read: {error}", where=str(path)) from None
+
+
+def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Path] = ()) -> Engine:
+    """Open the engine that the table `[engine]` of a profile names; the local one without it.
+
+    Raises `InvalidInput` when the table names no engine there is, or the engine does not take it.
+    """
+    settings = _toml(profile).get("engine", {})
+    kind = settings.pop("kind", "local") if isinstance(settings, dict) else settings
+    match kind:
+        case "local":
+            from causeway.adapters.local import LocalEngine
+
+            limits = _capacity_of(profile)
+            return LocalEngine(root, clock=clock, capacity=limits, warm=_warm(), visible=visible)
+    raise InvalidInput(
+        f"there is no engine {kind!r}",
+        where="$.engine.kind",
+        hint=f"one of: {', '.join(ENGINES)}",
+    )
+
+
 def join(
     url: str, *, token: str | None, root: Path, profile: Path, visible: Sequence[Path] = ()
 ) -> int:
     """Run an island's agent until it is told to stop; return the exit code."""
-    from causeway.adapters.local import LocalEngine
     from causeway.adapters.world import SystemChance, SystemClock
     from causeway.agent.shell import run_agent
     from causeway.sdk.transfer import HttpTransfer
@@ -232,8 +261,7 @@ def join(
     clock = SystemClock()
     declared = read_profile(profile)
     root.mkdir(parents=True, exist_ok=True)
-    limits = _capacity_of(profile)
-    engine = LocalEngine(root, clock=clock, capacity=limits, warm=_warm(), visible=visible)
+    engine = open_engine(profile, root=root, clock=clock, visible=visible)
     urls = [one.rstrip("/") for one in url.split(",")]
     asyncio.run(
         run_agent(
@@ -245,7 +273,6 @@ def join(
             transfer_factory=HttpTransfer,
             clock=clock,
             chance=SystemChance(),
-            on_change=engine.on_change,
         )
     )
     return 0

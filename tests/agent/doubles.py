@@ -39,7 +39,7 @@ from causeway.model.protocol import (
     TickAck,
 )
 from causeway.ports.artifacts import Moved
-from causeway.ports.engine import Launch, Status
+from causeway.ports.engine import Condition, Launch, Status
 
 ISLAND = "urn:cpi:test:island:alba"
 TOKEN = "join-once"
@@ -255,8 +255,19 @@ class ProcessEngine:
         self.closed = False
         self.lock = threading.Lock()
 
+    outlives = False
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
     def probe(self) -> Inventory:
         return self.inventory
+
+    def condition(self) -> Condition:
+        return Condition()
+
+    def grant(self, until_ms: int) -> None:
+        raise AssertionError("nothing outlives this agent")
 
     def start(self, launch: Launch) -> None:
         logs = launch.folder / "logs"

@@ -14,6 +14,7 @@ from causeway.agent.core import AgentCore
 from causeway.agent.instructions import (
     CancelStage,
     Forget,
+    Grant,
     Instruction,
     LastLook,
     Stage,
@@ -56,7 +57,14 @@ def start(name: str = "a", fence: int = 1, **changes: object) -> StartCommand:
 class Island:
     """One core with its surroundings."""
 
-    def __init__(self, *, policy: OwnerPolicy | None = None, killing_ms: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        policy: OwnerPolicy | None = None,
+        killing_ms: int = 0,
+        outlived: bool = False,
+        inventory: Inventory = INVENTORY,
+    ) -> None:
         self.now_ms = 1_000
         self.killing_ms = killing_ms
         self.profile = Profile(
@@ -68,12 +76,20 @@ class Island:
         self.done: list[Instruction] = []
         self.auto = True
         self.outputs_fail = 0
+        self.outlived = outlived
+        self.granted_ms = 0
+        self.inventory = inventory
         self.boot()
 
     def boot(self) -> None:
         journal = msgspec.json.decode(self.disk, type=AgentJournal)
         self.core = AgentCore(
-            journal, profile=self.profile, inventory=INVENTORY, root=ROOT, tick_ms=10_000
+            journal,
+            profile=self.profile,
+            inventory=self.inventory,
+            root=ROOT,
+            tick_ms=10_000,
+            outlived=self.outlived,
         )
 
     def restart(self) -> None:
@@ -117,6 +133,9 @@ class Island:
                 self.do(self.core.on_staged(begun.job, begun.fence, now_ms=self.now_ms))
             case LastLook(job=job, fence=fence) if self.auto:
                 self.do(self.core.on_looked(job, fence, now_ms=self.now_ms))
+            case Grant(until_ms=until_ms):
+                assert self.outlived
+                self.granted_ms = until_ms
             case Stage() | LastLook() | UploadCheckpoint() | UploadOutputs() | CancelStage():
                 pass
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from pretend_island import ISLAND, LEASE_MS, Island, job, start
+from pretend_island import INVENTORY, ISLAND, LEASE_MS, Island, job, start
 
 from causeway.agent.attempt import AgentJournal, Stage
 from causeway.agent.instructions import (
@@ -29,8 +31,8 @@ from causeway.model.protocol import (
     SyncReply,
     TickAck,
 )
-from causeway.model.resources import Resources
-from causeway.ports.engine import Launch
+from causeway.model.resources import Capacity, Resources
+from causeway.ports.engine import Launch, Status
 
 A = job("a")
 STOP = StopCommand(job=A, fence=1, intent=StopIntent.PREEMPT, grace_ms=2_000)
@@ -347,6 +349,46 @@ def test_what_an_outside_engine_still_knows_goes_on_after_a_restart() -> None:
     island.poll()
     assert island.live() == [(A, 1)], "its lease is unknown, so a `move` attempt is stopped"
     assert island.core.attempts[(A, 1)].stage is Stage.ENGINE
+
+
+def test_an_engine_that_outlives_the_agent_guards_the_leases_itself() -> None:
+    island = Island(outlived=True)
+    island.answer(start=(start(),))
+    assert island.granted_ms == island.core.deadline_ms
+    island.poll()
+    island.boot()
+    island.poll()
+    assert island.live() == [(A, 1)], "its lease is the engine's to guard while no agent is there"
+    granted_ms = island.granted_ms
+    island.answer()
+    assert island.granted_ms > granted_ms or island.granted_ms == island.core.deadline_ms
+    island.wait(LEASE_MS + 1)
+    assert island.live() == []
+
+
+def test_what_a_starting_attempt_waits_for_is_told_and_forgotten_once_it_runs() -> None:
+    island = Island()
+    island.answer(start=(start(),))
+    waits = Status(phase=Phase.STARTING, message="the queue holds it: Priority")
+    island.engine[(A, 1)] = waits
+    island.poll()
+    assert only(island).message == "the queue holds it: Priority"
+    island.engine[(A, 1)] = Status(phase=Phase.RUNNING, started_monotonic_ms=island.now_ms)
+    island.poll()
+    assert only(island).message == ""
+
+
+def test_a_rank_that_no_node_can_hold_is_refused_though_the_island_has_enough_in_all() -> None:
+    whole = Capacity(cpu_milli=8_000, memory_bytes=8 * 1024**3, disk_bytes=10**12)
+    node = Capacity(cpu_milli=2_000, memory_bytes=2 * 1024**3, disk_bytes=10**12)
+    island = Island(inventory=replace(INVENTORY, capacity=whole, nodes=4, node=node))
+    need = Resources(cpu_milli=3_000)
+    island.answer(start=(start(spec=JobSpec(name="a", run="true", resources=need)),))
+    said = only(island)
+    assert said.phase == Phase.REFUSED
+    assert "1 x (3000 mCPU" in said.message
+    island.answer(start=(start("b", spec=JobSpec(name="b", run="true", num_nodes=4)),))
+    assert island.core.attempts[(job("b"), 1)].stage is not Stage.REFUSED
 
 
 def test_what_the_engine_knows_and_the_agent_does_not_is_killed() -> None:

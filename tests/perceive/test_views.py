@@ -100,6 +100,13 @@ def test_free_is_never_negative_and_disk_is_what_was_last_seen() -> None:
     assert seen.free.disk_bytes == 7 * GIB
 
 
+def test_what_other_peoples_work_holds_is_not_free() -> None:
+    whole = look(island())[0]
+    (seen,) = look(island(health=Health(occupied=Capacity(cpu_milli=1_500))))
+    assert seen.capacity == whole.capacity
+    assert seen.free.cpu_milli == whole.free.cpu_milli - 1_500
+
+
 @pytest.mark.parametrize(
     ("changes", "fresh"),
     [

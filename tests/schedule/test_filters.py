@@ -14,7 +14,7 @@ from causeway.model.islands import OwnerPolicy
 from causeway.model.jobs import JobKind
 from causeway.model.money import Purchase
 from causeway.model.reasons import Reason, Severity, Token
-from causeway.model.resources import AcceleratorRequest
+from causeway.model.resources import AcceleratorRequest, Capacity
 from causeway.schedule.ask import Matches, ask_of
 from causeway.schedule.filters import FILTERS, all_reasons, first_reason, relevant
 
@@ -38,6 +38,12 @@ def judge(
         (Token.CORDONED, {}, {"cordoned": True}, {}),
         (Token.TOO_SMALL, {"cores": 9}, {"cores": 8}, {"cores": 9}),
         (Token.TOO_SMALL, {"cores": 3, "num_nodes": 3}, {"cores": 8}, {"cores": 9}),
+        (
+            Token.TOO_SMALL,
+            {"cores": 3, "num_nodes": 2},
+            {"cores": 8, "node": Capacity(cpu_milli=2_000, memory_bytes=2**40)},
+            {"cores": 8, "node": Capacity(cpu_milli=3_000, memory_bytes=2**40)},
+        ),
         (
             Token.OWNER_POLICY,
             {},

@@ -21,7 +21,7 @@ def refusal(
     return (
         _against_policy(start, policy)
         or _beyond_engine(spec, inventory)
-        or _beyond_capacity(spec, free)
+        or _beyond_capacity(spec, inventory.node or inventory.capacity, free)
     )
 
 
@@ -51,10 +51,12 @@ def _beyond_engine(spec: JobSpec, inventory: Inventory) -> str:
     return ""
 
 
-def _beyond_capacity(spec: JobSpec, free: Capacity) -> str:
-    if free.fits(spec.resources, spec.num_nodes):
-        return ""
+def _beyond_capacity(spec: JobSpec, node: Capacity, free: Capacity) -> str:
     need, nodes = spec.resources, spec.num_nodes
+    if not node.fits(need):
+        free, nodes = node, 1
+    elif free.fits(need, nodes):
+        return ""
     accelerators = need.accelerator.count if need.accelerator else 0
     return (
         f"it does not fit what is free here: {nodes} x ({need.cpu_milli} mCPU, "

@@ -159,6 +159,7 @@ def observed(held: Held, status: Status) -> Held:
         or status.restarts != held.restarts
         or status.isolation != held.isolation
         or status.warm != held.warm
+        or (status.phase == Phase.STARTING and status.message != held.message)
     )
     if not changed:
         return held
@@ -169,6 +170,7 @@ def observed(held: Held, status: Status) -> Held:
         restarts=max(held.restarts, status.restarts),
         isolation=status.isolation or held.isolation,
         warm=status.warm or held.warm,
+        message=status.message[:MESSAGE_CHARS_MAX] if status.phase == Phase.STARTING else "",
     )
 
 
@@ -224,7 +226,7 @@ def report(held: Held, now_ms: int, progress: tuple[ProgressPoint, ...]) -> Atte
         elapsed_ms=held.elapsed_ms(now_ms),
         exit_code=held.exit_code if final else None,
         failure=held.failure if final else None,
-        message=held.message if final else "",
+        message=held.message if final or said == Phase.STARTING else "",
         isolation=held.isolation,
         warm=held.warm,
         resumed_step=held.start.resume_step,

@@ -45,9 +45,11 @@ class AgentCore:
         root: Path,
         base_envs: Mapping[str, str] | None = None,
         tick_ms: int = TICK_MS,
+        outlived: bool = False,
     ) -> None:
         """Go on from a journal (at first `AgentJournal(island=...)`). What the engine no longer
-        knows is reported failed after the first `on_engine`; an old lease counts as run out."""
+        knows is reported failed after the first `on_engine`; an old lease counts as run out,
+        unless attempts outlive the agent (`outlived`) and the engine guards their leases."""
         self._book = Holdings(
             journal,
             profile=profile,
@@ -55,6 +57,7 @@ class AgentCore:
             root=root,
             base_envs=base_envs or {},
             tick_ms=tick_ms,
+            outlived=outlived,
         )
         self.draining = False
         self._seq = 0
@@ -167,7 +170,7 @@ class AgentCore:
         book = self._book
         book.expire(now_ms)
         until_ms = sent_monotonic_ms + reply.lease_ms
-        book.deadline_ms = max(book.deadline_ms or until_ms, until_ms)
+        book.extend(until_ms)
         self._answered(reply)
         for ack in reply.acks:
             held = book.held.get((ack.job, ack.fence))

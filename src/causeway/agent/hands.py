@@ -24,6 +24,7 @@ from causeway.agent.health import Gauges
 from causeway.agent.instructions import (
     CancelStage,
     Forget,
+    Grant,
     Instruction,
     LastLook,
     Problem,
@@ -165,6 +166,8 @@ class Hands:
             case Stop(job=job, fence=fence, grace_ms=grace_ms):
                 self._launch()
                 engine.stop(job, fence, grace_ms=grace_ms)
+            case Grant(until_ms=until_ms):
+                engine.grant(until_ms)
             case StageInputs(start=start):
                 self._stage(start)
             case CancelStage(job=job, fence=fence):

@@ -11,8 +11,9 @@ import psutil
 from causeway.agent.attempt import Key
 from causeway.model.islands import Health
 from causeway.ports.artifacts import Moved
-from causeway.ports.engine import Status
+from causeway.ports.engine import Condition, Status
 
+PROBLEMS_MAX = 16
 LARGE_BYTES = 1024**2
 """Transfers below this say more about latency than about bandwidth."""
 
@@ -21,10 +22,15 @@ class Gauges:
     """Takes the figures; keeps what only exchanges and transfers can show."""
 
     def __init__(
-        self, root: Path, now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000
+        self,
+        root: Path,
+        now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        condition: Callable[[], Condition] = Condition,
     ) -> None:
-        """`now_ms` is a monotonic clock; each figure keeps the instant at which it was taken."""
+        """`now_ms` is a monotonic clock; each figure keeps the instant at which it was taken.
+        `condition` is the engine's."""
         self._root = root
+        self._condition = condition
         self._now_ms = now_ms
         self._rtt = (0.0, 0)
         self._bandwidth = (0.0, 0)
@@ -81,9 +87,10 @@ class Gauges:
         if then_ms:
             self.power_w = max(0, energy_mj - then_mj) / (now_ms - then_ms)
 
-    def read(self, problems: tuple[str, ...] = ()) -> Health:
+    def read(self) -> Health:
         """Return the present."""
         now_ms = self._now_ms()
+        engine = self._condition()
         return Health(
             cpu_share=min(1.0, psutil.cpu_percent() / 100),
             memory_used_bytes=psutil.virtual_memory().used,
@@ -95,5 +102,6 @@ class Gauges:
             bandwidth_age_ms=now_ms - self._bandwidth[1] if self._bandwidth[0] else 0,
             latency_ms={name: round(seen[0], 3) for name, seen in self._latency.items()},
             latency_age_ms={name: now_ms - seen[1] for name, seen in self._latency.items()},
-            problems=problems,
+            occupied=engine.occupied,
+            problems=engine.problems[:PROBLEMS_MAX],
         )

@@ -31,6 +31,7 @@ from causeway.agent.environment import attempt_folder, environment, terminal_soc
 from causeway.agent.instructions import (
     CancelStage,
     Forget,
+    Grant,
     Instruction,
     LastLook,
     Problem,
@@ -69,6 +70,7 @@ class Holdings:
         root: Path,
         base_envs: Mapping[str, str],
         tick_ms: int,
+        outlived: bool = False,
     ) -> None:
         self.island = journal.island
         self.profile = profile
@@ -88,6 +90,7 @@ class Holdings:
         self._root = root
         self._base_envs = dict(base_envs)
         self._tick_ms = tick_ms
+        self._outlived = outlived
         self._dirty = False
         self._todo: list[Instruction] = []
 
@@ -200,6 +203,7 @@ class Holdings:
                 spec=held.start.spec,
                 folder=folder,
                 envs=envs,
+                deadline_stop=held.start.deadline_stop,
                 terminal=terminal_socket(self._root, job, fence) if interactive else None,
             )
             self._todo.append(launch)
@@ -244,6 +248,12 @@ class Holdings:
         self._changed()
         self._todo.append(Forget(job=key[0], fence=key[1]))
 
+    def extend(self, until_ms: int) -> None:
+        """The lease is good until then, if not longer already."""
+        self.deadline_ms = max(self.deadline_ms or until_ms, until_ms)
+        if self._outlived:
+            self._todo.append(Grant(until_ms=self.deadline_ms))
+
     def expire(self, now_ms: int) -> None:
         """Kill what may not outlive the lease, once the lease has run out."""
         if self.deadline_ms is None or now_ms < self.deadline_ms:
@@ -271,8 +281,8 @@ class Holdings:
         """Go on after a restart of the agent: what the engine lost is over, its remains are not."""
         job, fence = held.key
         if held.stage is Stage.ENGINE and status is not None:
-            # The old lease is unknown, so it counts as run out.
-            if held.start.deadline_stop:
+            # The old lease is unknown, so it counts as run out, unless the engine has guarded it.
+            if held.start.deadline_stop and not self._outlived:
                 self.stop(held, 0, Cause.DEADLINE)
             return
         gone = aborted(

@@ -75,6 +75,13 @@ class UploadOutputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The lease is good until this instant; for an engine whose attempts outlive the agent."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
     """The centre released it: kill what is left, drop the engine's record and the folder."""
 
@@ -101,5 +108,6 @@ Instruction = (
     | LastLook
     | UploadCheckpoint
     | UploadOutputs
+    | Grant
     | Forget
 )

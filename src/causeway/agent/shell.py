@@ -54,8 +54,7 @@ TransferFactory = Callable[[Sequence[str], Callable[[], str], Callable[[bytes], 
 """(addresses, token provider, signer) -> a transfer for one thread."""
 log = logging.getLogger("causeway.agent")
 
-POLL_S = 0.05
-POLL_S_TOLD = 0.1
+POLL_S = 0.1
 """When the engine itself says that something changed."""
 POLL_S_IDLE = 1.0
 WATCH_S = 0.1
@@ -99,12 +98,10 @@ async def run_agent(
     transfer_factory: TransferFactory,
     clock: Clock,
     chance: Chance,
-    on_change: Callable[[Callable[[], None]], None] | None = None,
 ) -> None:
     """Run an agent until SIGTERM or SIGINT (it then leaves cleanly) or an error that ends it.
 
-    `on_change` registers a callback with an engine that can say when something changed (it may
-    be called from any thread). The engine is closed at the end, whatever the end is.
+    The engine is closed at the end, whatever the end is.
     """
     setup = Setup(
         root=_absolute(root),
@@ -119,9 +116,7 @@ async def run_agent(
     lock = lock_root(setup.root)
     agent = Agent(setup)
     try:
-        if on_change is not None:
-            on_change(agent.poke_from_thread)
-            agent.poll_s = POLL_S_TOLD
+        engine.on_change(agent.poke_from_thread)
         await agent.run()
     except BaseExceptionGroup as group:
         raise _first(group) from group
@@ -136,9 +131,8 @@ class Agent:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.centre = Centre(setup.urls)
-        self.gauges = Gauges(setup.root, setup.clock.monotonic_ms)
+        self.gauges = Gauges(setup.root, setup.clock.monotonic_ms, setup.engine.condition)
         self.prober = Prober(setup.profile.probe_address, self.gauges, setup.chance)
-        self.poll_s = POLL_S
         self.leave = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="agent")
@@ -230,6 +224,7 @@ class Agent:
             inventory=inventory,
             root=setup.root,
             base_envs=base_environment(),
+            outlived=setup.engine.outlives,
         )
         tools = Tools(
             root=setup.root,
@@ -332,7 +327,7 @@ class Agent:
             if self.line.has_news:
                 self._news.set()
             self._poke.clear()
-            wait_s = self.poll_s if self.core.busy else POLL_S_IDLE
+            wait_s = POLL_S if self.core.busy else POLL_S_IDLE
             next_ms = self.core.next_ms()
             if next_ms is not None:
                 wait_s = min(wait_s, max(0, next_ms - clock.monotonic_ms()) / 1000)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from causeway.model.errors import InvalidInput
 from causeway.model.islands import Inventory
 from causeway.model.protocol import AttemptReport, SyncRequest
+from causeway.model.resources import Capacity
 
 AMOUNT_MAX = 2**53
 """More milliseconds, bytes, millijoules or steps than anything here can reach; fits every column,
@@ -42,6 +43,7 @@ def check(request: SyncRequest) -> None:
         health = request.health
         _whole("$.health.memory_used_bytes", health.memory_used_bytes, 0, AMOUNT_MAX)
         _whole("$.health.disk_free_bytes", health.disk_free_bytes, 0, AMOUNT_MAX)
+        _capacity("$.health.occupied", health.occupied)
         _count("$.health.problems", len(health.problems), VALUES_MAX)
         _count("$.health.latency_ms", len(health.latency_ms), PROBES_MAX)
         _count("$.health.latency_age_ms", len(health.latency_age_ms), PROBES_MAX)
@@ -93,8 +95,10 @@ def _numbers(report: AttemptReport) -> Iterator[Bounds]:
 
 def _inventory(inventory: Inventory) -> None:
     at = "$.inventory"
-    for name in ("cpu_milli", "memory_bytes", "disk_bytes", "accelerators"):
-        _whole(f"{at}.capacity.{name}", getattr(inventory.capacity, name), 0, AMOUNT_MAX)
+    _capacity(f"{at}.capacity", inventory.capacity)
+    if inventory.node is not None:
+        _capacity(f"{at}.node", inventory.node)
+    _whole(f"{at}.nodes", inventory.nodes, 1, FENCE_MAX)
     _count(f"{at}.devices", len(inventory.devices), DEVICES_MAX)
     for device in inventory.devices:
         _whole(f"{at}.devices.index", device.index, 0, FENCE_MAX)
@@ -107,6 +111,7 @@ def _inventory(inventory: Inventory) -> None:
         inventory.architecture,
         inventory.cpu_model,
         inventory.engine,
+        inventory.engine_version,
         inventory.power_source,
         inventory.agent_version,
         *inventory.isolation[:VALUES_MAX],
@@ -115,6 +120,11 @@ def _inventory(inventory: Inventory) -> None:
         _text(at, text)
     _count(f"{at}.isolation", len(inventory.isolation), VALUES_MAX)
     _count(f"{at}.warm", len(inventory.warm), VALUES_MAX)
+
+
+def _capacity(at: str, capacity: Capacity) -> None:
+    for name in ("cpu_milli", "memory_bytes", "disk_bytes", "accelerators"):
+        _whole(f"{at}.{name}", getattr(capacity, name), 0, AMOUNT_MAX)
 
 
 def _pairs(pairs: Mapping[str, str], at: str) -> None:

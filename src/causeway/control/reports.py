@@ -76,9 +76,12 @@ def _described(attempt: Attempt, report: AttemptReport) -> Attempt:
     isolation = report.isolation or attempt.isolation
     warm = report.warm or attempt.warm
     restarts = max(attempt.restarts, report.restarts)
-    if (isolation, warm, restarts) == (attempt.isolation, attempt.warm, attempt.restarts):
+    # What the engine waits for, while it has not begun; an end brings its own message.
+    message = report.message[:2000] if report.phase == Phase.STARTING else ""
+    before = (attempt.isolation, attempt.warm, attempt.restarts, attempt.message)
+    if (isolation, warm, restarts, message) == before:
         return attempt
-    return replace(attempt, isolation=isolation, warm=warm, restarts=restarts)
+    return replace(attempt, isolation=isolation, warm=warm, restarts=restarts, message=message)
 
 
 def _progress(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Attempt:

@@ -35,6 +35,8 @@ class PoolView:
     longitude_deg: float = 0.0
     capacity: Capacity
     free: Capacity
+    node: Capacity | None = None
+    """Most that one node of the job can have here; None: the pool is one node."""
     devices: tuple[Device, ...] = ()
     isolation: tuple[str, ...] = ("process",)
     images: bool = False

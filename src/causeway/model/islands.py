@@ -118,12 +118,18 @@ class Inventory:
     architecture: str
     cpu_model: str
     capacity: Capacity
+    """All that is offered; of a cluster, over all its nodes."""
+    nodes: int = 1
+    node: Capacity | None = None
+    """Most that one node offers, where the island has several; None: the island is one node."""
     devices: tuple[Device, ...] = ()
     isolation: tuple[str, ...] = ("process",)
     """Levels that really work here, weakest first: process, limits, sandbox, container."""
     images: bool = False
     """Whether container images can be run."""
     engine: str = "local"
+    engine_version: str = ""
+    """As the engine calls itself; empty where it has none of its own."""
     warm: tuple[str, ...] = ()
     """Warm environments that are ready to fork from."""
     measured_cpu_ncu: float = 0.0
@@ -156,6 +162,8 @@ class Health:
     """Other island -> round trip, of those that let themselves be probed."""
     latency_age_ms: Mapping[str, int] = field(default_factory=dict)
     """Other island -> how old that figure was when the batch was taken."""
+    occupied: Capacity = field(default_factory=Capacity)
+    """Held by work that is not Causeway's, where an engine is shared with others."""
     problems: tuple[str, ...] = ()
 
 

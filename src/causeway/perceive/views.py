@@ -157,6 +157,7 @@ def _lasting(island: str, profile: Profile, inventory: Inventory) -> PoolView:
         longitude_deg=profile.longitude_deg,
         capacity=capacity,
         free=capacity,
+        node=inventory.node,
         devices=inventory.devices,
         isolation=inventory.isolation,
         images=inventory.images,
@@ -210,14 +211,15 @@ def _usable(inventory: Inventory) -> Capacity:
 
 
 def _free(capacity: Capacity, used: Capacity | None, health: Health) -> Capacity:
-    """Return what leases leave, and never more disk than the agent last saw free."""
-    used = used or Capacity()
+    """Return what leases and other people's work leave, and never more disk than the agent last saw
+    free."""
+    used, others = used or Capacity(), health.occupied
     disk = max(0, capacity.disk_bytes - used.disk_bytes)
     return Capacity(
-        cpu_milli=max(0, capacity.cpu_milli - used.cpu_milli),
-        memory_bytes=max(0, capacity.memory_bytes - used.memory_bytes),
+        cpu_milli=max(0, capacity.cpu_milli - used.cpu_milli - others.cpu_milli),
+        memory_bytes=max(0, capacity.memory_bytes - used.memory_bytes - others.memory_bytes),
         disk_bytes=min(disk, health.disk_free_bytes) if health.disk_free_bytes else disk,
-        accelerators=max(0, capacity.accelerators - used.accelerators),
+        accelerators=max(0, capacity.accelerators - used.accelerators - others.accelerators),
     )
 
 

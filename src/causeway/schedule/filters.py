@@ -134,6 +134,17 @@ def accelerator(ask: Ask, pool: PoolView) -> Reason | None:
 def too_small(ask: Ask, pool: PoolView) -> Reason | None:
     """Exclude pools that could not hold the job even when empty."""
     need = ask.spec.resources
+    if pool.node is not None and not pool.node.fits(need):
+        return _block(
+            Token.TOO_SMALL,
+            f"Each of its nodes needs {amount(need, 1)}; the largest node of {pool.name} has "
+            f"{held(pool.node, need)}.",
+            try_this="ask for less on each node, and for more nodes",
+            needed_cpu_milli=need.cpu_milli,
+            node_cpu_milli=pool.node.cpu_milli,
+            needed_memory_bytes=need.memory_bytes,
+            node_memory_bytes=pool.node.memory_bytes,
+        )
     if pool.capacity.fits(need, ask.nodes):
         return None
     return _block(

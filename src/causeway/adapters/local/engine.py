@@ -31,7 +31,7 @@ from causeway.model.islands import Inventory
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
 from causeway.ports import Clock
-from causeway.ports.engine import Launch, Status
+from causeway.ports.engine import Condition, Launch, Status
 
 SERVER_STARTS_MAX = 8
 """How often one fork server is started before the engine gives it up."""
@@ -90,6 +90,18 @@ class LocalEngine:
             os.set_blocking(end, False)
         self._thread = threading.Thread(target=self._loop, name="local-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def outlives(self) -> bool:
+        """Nothing outlives the agent."""
+        return False
+
+    def condition(self) -> Condition:
+        """What is offered of this host is offered whole; what breaks shows in `poll`."""
+        return Condition()
+
+    def grant(self, until_ms: int) -> None:
+        """The agent ends attempts itself when their lease runs out, and they end with it."""
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` from the engine's thread whenever `poll` shows a new phase."""
