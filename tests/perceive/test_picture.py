@@ -137,3 +137,16 @@ def test_an_overdue_job_does_not_make_the_wait_negative() -> None:
     late = job("x", spec={"expected_run_s": 1.0}, state=JobState.RUNNING)
     late = replace(late, attempts=(attempt(started_ms=NOW_MS - 60_000),))
     assert take(pools=(pool("a", free=0),), held=[late]).pools[0].queue_wait_s == 0.0
+
+
+def test_room_is_promised_only_while_its_pool_can_take_work() -> None:
+    queued = job("j", promised="pool-a")
+    for changes, promised in (
+        ({}, "pool-a"),
+        ({"fresh": False}, ""),
+        ({"healthy": False}, ""),
+        ({"cordoned": True}, ""),
+    ):
+        pools = (replace(pool("a", free=0), **changes),)
+        (seen,) = snapshot(pools=pools, queued=[queued], held=[], tenants={}, now_ms=NOW_MS).waiting
+        assert seen.promised == promised

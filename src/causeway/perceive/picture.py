@@ -45,6 +45,12 @@ def snapshot(
         for job in queued
         if job.state is JobState.QUEUED and job.spec.kind is not JobKind.GROUP
     ]
+    usable = {pool.pool for pool in pools if pool.fresh and pool.healthy and not pool.cordoned}
+    # Room that was made where nothing can be placed any more is no reason to go before others.
+    waiting = [
+        replace(job, promised="") if job.promised and job.promised not in usable else job
+        for job in waiting
+    ]
     waiting.sort(key=lambda job: (job.submitted_ms, job.id))
     return Snapshot(
         now_ms=now_ms,
