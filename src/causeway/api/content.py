@@ -2,7 +2,7 @@
 
     POST /v1/artifacts/missing           {"chunks": [..]}  -> {"missing": [..]}
     PUT  /v1/artifacts/chunks/{sha256}   bytes             -> 204
-    GET  /v1/artifacts/chunks/{sha256}                     -> bytes
+    GET  /v1/artifacts/chunks/{sha256}                     -> bytes, or one range of them
     POST /v1/artifacts   {manifest, signature?, job?, fence?, name?, parents?} -> 201 {"id"}
     GET  /v1/artifacts/{id}                                -> {"artifact", "manifest"}
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -44,6 +45,8 @@ NAMED_MAX = 10
 LOST_CHUNKS_AT = "$.manifest.files"
 """`where` of the conflict that a pusher answers by sending the missing chunks and trying again."""
 
+_RANGE = re.compile(r"bytes=(\d{1,9})-(\d{1,9})?")
+"""One range; anything else is answered with the whole chunk, as HTTP allows."""
 _FIELDS = {"manifest", "signature", "job", "fence", "name", "parents"}
 
 
@@ -90,9 +93,22 @@ def content_routes(
 
     async def get_chunk(request: Request) -> Response:
         await authorise(request)
-        data = await run_in_threadpool(store.get, request.path_params["chunk"])
-        headers = {"Cache-Control": "private, immutable, max-age=31536000"}
-        return Response(data, media_type="application/octet-stream", headers=headers)
+        chunk = request.path_params["chunk"]
+        headers = {
+            "Cache-Control": "private, immutable, max-age=31536000",
+            "Accept-Ranges": "bytes",
+        }
+        asked = _RANGE.fullmatch(request.headers.get("range", ""))
+        if asked is None:
+            data, status = await run_in_threadpool(store.get, chunk), 200
+        else:
+            start, end = int(asked[1]), int(asked[2] or CHUNK_BYTES) + 1
+            data, size = await run_in_threadpool(store.piece, chunk, start, end)
+            if not data:
+                raise InvalidInput(f"the chunk has {size} bytes", where="header.range")
+            status = 206
+            headers["Content-Range"] = f"bytes {start}-{start + len(data) - 1}/{size}"
+        return Response(data, status, media_type="application/octet-stream", headers=headers)
 
     async def post_artifact(request: Request) -> Response:
         who = await authorise(request)

@@ -5,31 +5,44 @@ fetches only the chunks that are not in the folder already, checks each against 
 what it has in `<folder>/.partial`, and renames files into place when all of them are whole.
 Either can stop anywhere; run again, it goes on where it was.
 
-Built on `http.client`: an agent holds one of these all its life, and its memory is bounded at 60
-MB. At most `LANES` chunks are in memory at a time. Chunks are fetched by digest and checked, so a
-server that lies about content is found out; who vouches for a manifest is the signature's affair.
+An island's transfer may have a cache of chunks: what is there is not fetched, and what is moved
+goes there too, so that other islands can be given it. It also asks the centre which islands hold
+the artefact and pulls from several at once (`fetching`); the manifest always comes from the centre,
+which is where it is decided who may have it.
+
+A push is built on `http.client` and reads files while it sends them; the machinery of a pull is
+loaded when the first one begins, since a program that only saves checkpoints has no use for it.
+Chunks are fetched by digest and checked, so a server that lies about content is found out; who
+vouches for a manifest is the signature's affair.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import ssl
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from causeway.model.artifacts import CHUNK_BYTES, Manifest
+from causeway.model.artifacts import CHUNK_BYTES, FileEntry, Manifest
 from causeway.model.errors import Conflict, InvalidInput, TooLarge, Unavailable
-from causeway.ports.artifacts import Moved
+from causeway.ports.artifacts import ChunkCache, Filling, Moved, Share
 from causeway.sdk import manifests
 from causeway.sdk.unpacking import Unpacking
 from causeway.sdk.wire import Reply, Wire, never, stopped
 
-LANES = 4
+LANES = 16
+"""Connections of a push; on a far and lossy line, one alone is far slower than the line."""
+READ_BYTES = 256 * 1024
+DIRECT_BYTES_MIN = 1024**2
+"""Less is not worth asking who else holds it."""
 BATCH = 1000
 ROUNDS = 3
 """How often a push starts over when the centre lost chunks meanwhile."""
@@ -46,7 +59,10 @@ class HttpTransfer:
         *,
         tls: ssl.SSLContext | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        cache: ChunkCache | None = None,
+        direct: bool = False,
     ) -> None:
+        """`direct`: ask the centre which islands hold an artefact, and fetch from them."""
         if not urls:
             raise InvalidInput("a transfer needs at least one address")
         self._urls = tuple(urls)
@@ -54,6 +70,8 @@ class HttpTransfer:
         self._sign = sign
         self._tls = tls
         self._sleep = sleep
+        self._cache = cache
+        self._direct = direct
 
     def push(
         self,
@@ -82,7 +100,8 @@ class HttpTransfer:
         }
         wire = self._wire()
         try:
-            moved = self._send(wire, folder, manifest, json.dumps(body).encode(), stop)
+            with self._filling(folder, manifest):
+                moved = self._send(wire, folder, manifest, json.dumps(body).encode(), stop)
         finally:
             wire.close()
         return Moved(
@@ -102,22 +121,87 @@ class HttpTransfer:
             unpacking = Unpacking(folder, manifest)
             wanted = unpacking.wanted()
             _refuse_full_disk(folder, sum(unpacking.sizes[chunk] for chunk in wanted))
-
-            def fetch(chunk: str) -> int:
-                reply = wire.ask("GET", f"/v1/artifacts/chunks/{chunk}", stop=stop)
-                unpacking.keep(chunk, reply.body)
-                return len(reply.body)
-
-            moved = _in_lanes(wanted, fetch, stop)
-            unpacking.finish()
+            with self._filling(folder, manifest) as filling:
+                shares, moved = self._bring(wire, unpacking, filling, wanted, stop=stop)
+                unpacking.finish()
         finally:
             wire.close()
         return Moved(
-            artifact=manifests.manifest_id(manifests.manifest_bytes(manifest)),
+            artifact=unpacking.artifact,
             bytes=manifests.total_bytes(manifest),
             moved_bytes=moved,
             seconds=time.monotonic() - began,
+            shares=shares,
         )
+
+    @contextmanager
+    def _filling(self, folder: Path, manifest: Manifest) -> Iterator[Filling | None]:
+        """Have an artefact in the cache, if there is one, once its files are whole here."""
+        filling = self._cache.fill(manifest) if self._cache else None
+        whole = False
+        try:
+            yield filling
+            if filling is not None:
+                _fill(filling, folder, manifest)
+            whole = True
+        finally:
+            if filling is not None:
+                filling.close(whole=whole)
+
+    def _bring(
+        self,
+        wire: Wire,
+        unpacking: Unpacking,
+        filling: Filling | None,
+        wanted: Sequence[str],
+        *,
+        stop: Callable[[], bool],
+    ) -> tuple[tuple[Share, ...], int]:
+        """Get what is wanted: from the cache, then from whoever holds it. Return what came from
+        whom, and the bytes that crossed the wire."""
+        absent: dict[str, int] = {}
+        for chunk in wanted:
+            held = self._cache.get(chunk) if self._cache else None
+            if held is None:
+                absent[chunk] = unpacking.sizes[chunk]
+            else:
+                unpacking.keep(chunk, held)
+
+        def keep(chunk: str, data: bytes | bytearray) -> None:
+            unpacking.keep(chunk, data)
+            if filling is not None and filling.lacks(chunk):
+                filling.add(chunk, data)
+
+        if not absent:
+            return (), 0
+        shares = self._fetch(wire, unpacking.artifact, absent, keep, stop=stop)
+        return shares, sum(absent.values())
+
+    def _fetch(
+        self,
+        wire: Wire,
+        artifact: str,
+        sizes: Mapping[str, int],
+        keep: Callable[[str, bytes | bytearray], None],
+        *,
+        stop: Callable[[], bool],
+    ) -> tuple[Share, ...]:
+        # Loaded here: asyncio and TLS are much for a program that never pulls.
+        from causeway.sdk.fetching import fetch
+        from causeway.sdk.fetching_sources import centre_of, sources_of
+
+        large = sum(sizes.values()) >= DIRECT_BYTES_MIN
+        sources = sources_of(wire, artifact) if self._direct and large else [centre_of(wire)]
+        return fetch(sources, sizes, keep, stop=stop, pause=self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        import asyncio
+
+        if self._sleep is time.sleep:
+            await asyncio.sleep(seconds)
+        else:
+            self._sleep(seconds)
+            await asyncio.sleep(0)
 
     def _wire(self) -> Wire:
         return Wire(urls=self._urls, token=self._token, tls=self._tls, sleep=self._sleep)
@@ -131,18 +215,16 @@ class HttpTransfer:
         stop: Callable[[], bool],
     ) -> int:
         places = {
-            chunk: (entry.path, index)
+            chunk: (entry, index)
             for entry in manifest.files
             for index, chunk in enumerate(entry.chunks)
         }
 
         def send(chunk: str) -> int:
-            path, index = places[chunk]
-            data = manifests.read_chunk(folder, path, index)
-            if hashlib.sha256(data).hexdigest() != chunk:
-                raise Conflict(f"{path!r} changed while it was being sent", where=path)
-            wire.ask("PUT", f"/v1/artifacts/chunks/{chunk}", body=data, stop=stop)
-            return len(data)
+            entry, index = places[chunk]
+            body = ChunkBody(folder=folder, entry=entry, index=index)
+            wire.ask("PUT", f"/v1/artifacts/chunks/{chunk}", body=body, stop=stop)
+            return len(body)
 
         moved = 0
         for round_ in range(ROUNDS):
@@ -156,6 +238,45 @@ class HttpTransfer:
                 if not lost or round_ == ROUNDS - 1:
                     raise
         return moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkBody:
+    """One chunk of a file, read while it is sent. Each iteration begins anew."""
+
+    folder: Path
+    entry: FileEntry
+    index: int
+
+    def __len__(self) -> int:
+        return manifests.chunk_bytes(self.entry, self.index)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes; the last of them only when the digest of all is the chunk's name."""
+        path, start = self.entry.path, self.index * CHUNK_BYTES
+        end, digest = start + len(self), hashlib.sha256()
+        handle = manifests.open_regular(self.folder / path, path)
+        try:
+            for at in range(start, end, READ_BYTES):
+                piece = os.pread(handle, min(READ_BYTES, end - at), at)
+                digest.update(piece)
+                short = len(piece) < min(READ_BYTES, end - at)
+                last = at + READ_BYTES >= end
+                if short or (last and digest.hexdigest() != self.entry.chunks[self.index]):
+                    raise Conflict(f"{path!r} changed while it was being sent", where=path)
+                yield piece
+        finally:
+            os.close(handle)
+
+
+def _fill(filling: Filling, folder: Path, manifest: Manifest) -> None:
+    """Add what is still lacking from the files, as far as they are still what was hashed."""
+    for entry in manifest.files:
+        for index, chunk in enumerate(entry.chunks):
+            if filling.lacks(chunk):
+                data = manifests.read_chunk(folder, entry.path, index)
+                if hashlib.sha256(data).hexdigest() == chunk:
+                    filling.add(chunk, data)
 
 
 def _missing(wire: Wire, chunks: Sequence[str], stop: Callable[[], bool]) -> list[str]:

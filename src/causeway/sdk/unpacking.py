@@ -28,6 +28,7 @@ class Unpacking:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._manifest = manifest
+        self.artifact = manifests.manifest_id(manifests.manifest_bytes(manifest))
         self._room = folder / manifests.PARTIAL
         self._places: dict[str, list[tuple[Path, int]]] = {}
         """Chunk -> where it is still needed: (partial file, offset)."""
@@ -69,7 +70,7 @@ class Unpacking:
                         self._places.setdefault(chunk, []).append((partial, offset))
         return list(self._places)
 
-    def keep(self, chunk: str, data: bytes) -> None:
+    def keep(self, chunk: str, data: bytes | bytearray) -> None:
         """Check a fetched chunk and write it everywhere that it belongs."""
         if len(data) != self.sizes[chunk] or hashlib.sha256(data).hexdigest() != chunk:
             raise InvalidInput(
@@ -124,7 +125,7 @@ def _held(place: Path, entry: FileEntry) -> list[bool]:
     ]
 
 
-def _write_whole(handle: int, data: bytes, offset: int) -> None:
+def _write_whole(handle: int, data: bytes | bytearray, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(handle, view, offset)

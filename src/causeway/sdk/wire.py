@@ -14,8 +14,9 @@ import random
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from causeway.model import errors
 from causeway.model.errors import CausewayError, Conflict, InvalidInput, NotFound, Unavailable
@@ -25,6 +26,8 @@ BACKOFF_S = 0.1
 BACKOFF_S_MAX = 3.0
 TIMEOUT_S = 30.0
 REPLY_BYTES_MAX = 64 * 1024**2
+PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+"""Statuses after which the same request may succeed."""
 
 _KINDS: dict[str, type[CausewayError]] = {
     kind.code: kind
@@ -33,12 +36,28 @@ _KINDS: dict[str, type[CausewayError]] = {
 }
 
 
+class SizedBody(Protocol):
+    """A body that is made while it is sent, and can be made again."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+Body = bytes | SizedBody
+
+
 def never() -> bool:
     return False
 
 
 def stopped() -> Unavailable:
     return Unavailable("the transfer was stopped", hint="run it again: it goes on where it was")
+
+
+def pause_s(tried: int) -> float:
+    """Return how long to wait after so many tries: growing, bounded, never in step with others."""
+    longest_s: float = min(BACKOFF_S * 2.0 ** (tried - 1), BACKOFF_S_MAX)
+    return longest_s * (0.5 + random.random() / 2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +93,7 @@ class Wire:
         method: str,
         path: str,
         *,
-        body: bytes | None = None,
+        body: Body | None = None,
         stop: Callable[[], bool] = never,
     ) -> Reply:
         """Return the reply below 400, or raise its error. Every request here may be repeated."""
@@ -83,8 +102,7 @@ class Wire:
             if stop():
                 raise stopped()
             if tried:
-                pause_s = min(BACKOFF_S * 2 ** (tried - 1), BACKOFF_S_MAX)
-                self.sleep(pause_s * (0.5 + random.random() / 2))
+                self.sleep(pause_s(tried))
             turn = self.turn
             url = self.urls[turn % len(self.urls)]
             try:
@@ -99,13 +117,13 @@ class Wire:
                 continue
             if reply.status < 400:
                 return reply
-            problem = _problem(reply)
-            if reply.status not in (408, 425, 429, 500, 502, 503, 504):
+            problem = problem_of(reply)
+            if reply.status not in PASSING:
                 raise problem
             self.turn = turn + 1
         raise problem
 
-    def _once(self, url: str, method: str, path: str, body: bytes | None) -> Reply:
+    def _once(self, url: str, method: str, path: str, body: Body | None) -> Reply:
         held: tuple[str, http.client.HTTPConnection] | None
         held = getattr(self.local, "held", None)
         if held is None or held[0] != url:
@@ -116,8 +134,14 @@ class Wire:
         if body is not None:
             kind = "octet-stream" if method == "PUT" else "json"
             headers["Content-Type"] = f"application/{kind}"
+            headers["Content-Length"] = str(len(body))
         prefix = urllib.parse.urlsplit(url).path.rstrip("/")
-        held[1].request(method, prefix + path, body=body, headers=headers)
+        try:
+            held[1].request(method, prefix + path, body=body, headers=headers)
+        except BaseException:
+            # Part of a body may be on its way: nothing else can follow it.
+            self._drop()
+            raise
         with held[1].getresponse() as response:
             data = response.read(REPLY_BYTES_MAX + 1)
             if response.length and len(data) <= REPLY_BYTES_MAX:
@@ -156,7 +180,7 @@ class Wire:
         self.local = threading.local()
 
 
-def _problem(reply: Reply) -> CausewayError:
+def problem_of(reply: Reply) -> CausewayError:
     """Return the error that the centre named, as the same class that it raised there."""
     fallback = f"the centre answered HTTP {reply.status}"
     try:
