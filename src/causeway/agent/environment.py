@@ -39,7 +39,7 @@ def environment(
         "SKYPILOT_NUM_NODES": nodes,
         "SKYPILOT_TASK_ID": local,
         "DSTACK_NODES_NUM": nodes,
-        "SLURM_JOB_ID": local,
+        "SLURM_JOB_ID": str(start.number or local),
         "SLURM_NNODES": nodes,
     }
     if start.resume:
@@ -47,6 +47,8 @@ def environment(
     if spec.array_index >= 0:
         envs["CAUSEWAY_ARRAY_INDEX"] = str(spec.array_index)
         envs["SLURM_ARRAY_TASK_ID"] = str(spec.array_index)
+        if start.group_number:
+            envs["SLURM_ARRAY_JOB_ID"] = str(start.group_number)
     return envs
 
 

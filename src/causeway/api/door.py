@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection, Request
 
 from causeway.api.http import bearer
 from causeway.api.switchboard import Switchboard
+from causeway.api.tables import Exchange
 from causeway.control import tenancy
 from causeway.control.agents import session_of
 from causeway.control.parts import Parts
@@ -31,6 +32,8 @@ class Door(Parts):
 
     switchboard: Switchboard = field(default_factory=Switchboard)
     """Who waits for an island to call back."""
+    exchange: Exchange = field(default_factory=Exchange)
+    """Where jobs over several islands meet."""
 
     async def caller(self, request: Request, role: AccessRole = AccessRole.VIEWER) -> Caller:
         """Return who is asking, with at least the role: by bearer token or, to read, by the page's
@@ -96,6 +99,20 @@ class Door(Parts):
         most = self.settings.finished_jobs_kept
         ended = await self.stored(lambda store: store.jobs(tenant=tenant, limit=most))
         return next((job for job in ended if job.spec.name == name), None)
+
+    async def numbered(self, caller: Caller, numbers: Sequence[int]) -> list[Job]:
+        """Return those jobs of the numbers that are there and that the caller may see."""
+        scope = None if caller.role is AccessRole.OPERATOR else caller.tenant
+
+        def look(store: Store) -> list[Job]:
+            told = [event for n in numbers if n for event in store.events(after=n - 1, limit=1)]
+            found = [store.job(event.subject) for event in told]
+            # The event after a number that is none, or that went to the archive, tells of another.
+            jobs = [job for job in found if job is not None and job.number in numbers]
+            return [job for job in jobs if scope in (None, job.tenant)]
+
+        stored = await self.stored(look)
+        return await self.service.read(lambda state: [state.job(job.id) or job for job in stored])
 
     def job_id(self, text: str) -> str:
         """Return the URN for what a person typed."""

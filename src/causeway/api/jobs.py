@@ -50,6 +50,13 @@ async def get_jobs(door: Door, request: Request) -> Response:
                 where="query.state",
                 hint=f"one of: {', '.join(s.value for s in JobState)}",
             )
+    if word(request, "numbers"):
+        numbers = list(dict.fromkeys(word(request, "numbers").split(",")))
+        if len(numbers) > PAGE_MAX or not all(n.isdecimal() and len(n) < 18 for n in numbers):
+            raise InvalidInput(f"needs up to {PAGE_MAX} numbers", where="query.numbers")
+        numbered = await door.numbered(caller, [int(n) for n in numbers])
+        views = tuple(job_view(job, attempts=False) for job in numbered)
+        return json_response(JobPage(jobs=views, next_before=""))
     limit = whole(request, "limit", PAGE, most=PAGE_MAX, least=1)
     before, group = word(request, "before"), word(request, "group")
     if group:
@@ -173,7 +180,8 @@ async def plan(door: Door, request: Request) -> Response:
     caller = await door.caller(request)
     submission = parse_bytes(await body_of(request))
     submitting.check_where(submission)
-    for needed in {needed for member in submission.members for needed in member.spec.depends_on}:
+    specs = [member.spec for member in submission.members]
+    for needed in {needed for spec in specs for needed in (*spec.depends_on, *spec.after)}:
         await door.job(caller, needed)
     picture, asker = await door.service.read(
         lambda state: (picture_of(door, state), _asker(state, caller.tenant, submission))
@@ -312,6 +320,7 @@ ENDPOINTS = (
         query=(
             ("state", "string", "Comma-separated states"),
             ("group", "string", "Only the members of this array or DAG"),
+            ("numbers", "string", "Only the jobs with these comma-separated numbers"),
             ("before", "string", "Id from next_before"),
             ("limit", "integer", "At most 1000"),
         ),

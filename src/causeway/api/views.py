@@ -92,10 +92,52 @@ def bad_ends(job: Job) -> tuple[End, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a job asked for, as far as lists of jobs show it."""
+
+    num_nodes: int
+    cpu_milli: int
+    """Of one node."""
+    memory_bytes: int
+    """Of one node."""
+    accelerators: int
+    """Of one node."""
+    time_limit_s: float
+    """0: none."""
+    priority: int
+    where: str
+    depends_on: tuple[str, ...]
+    """Jobs that it still waits for."""
+    array_index: int
+    """-1: it is in no array."""
+    at_once: int
+    """At most so many of its array run at the same time; 0: no limit."""
+
+
+def asked(job: Job) -> Asked:
+    """Return what a job asked for."""
+    spec, resources = job.spec, job.spec.resources
+    return Asked(
+        num_nodes=spec.num_nodes,
+        cpu_milli=resources.cpu_milli,
+        memory_bytes=resources.memory_bytes,
+        accelerators=resources.accelerator.count if resources.accelerator else 0,
+        time_limit_s=spec.time_limit_s,
+        priority=spec.priority,
+        where=spec.where,
+        depends_on=spec.depends_on,
+        array_index=spec.array_index,
+        at_once=job.at_once,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job as the API returns it. Consumers should ignore fields that they do not know."""
 
     id: str
+    number: int
+    """A short name that never changes; 0 for a job from before there were numbers."""
     name: str
     tenant: str
     kind: str
@@ -104,7 +146,16 @@ class JobView:
     reasons: tuple[Reason, ...]
     submitted_ms: int
     queued_ms: int
+    started_ms: int
+    """When the current or last attempt began to run; 0: it has not."""
     ended_ms: int
+    exit_code: int | None
+    """Of the last attempt that has ended."""
+    failure: FailureClass | None
+    """Why the last attempt ended badly."""
+    submitted_by: str
+    """Name of the token."""
+    asked: Asked
     fence: int
     island: str
     """Of the current or last attempt."""
@@ -114,6 +165,7 @@ class JobView:
     checkpoint: Checkpoint | None
     outputs: Mapping[str, str]
     group: str
+    group_number: int
     failures: Mapping[str, int]
     retries: recover.Standing | None
     """What each class of failure has used of its retries; not in lists, and not of groups."""
@@ -133,6 +185,7 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
     costs = price.costs_so_far(job)
     return JobView(
         id=job.id,
+        number=job.number,
         name=job.spec.name,
         tenant=job.tenant,
         kind=job.spec.kind.value,
@@ -141,7 +194,12 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         reasons=job.reasons,
         submitted_ms=job.submitted_ms,
         queued_ms=job.queued_ms,
+        started_ms=last.started_ms if last else 0,
         ended_ms=job.ended_ms,
+        exit_code=last.exit_code if last else None,
+        failure=last.failure if last else None,
+        submitted_by=job.submitted_by,
+        asked=asked(job),
         fence=last.fence if last else 0,
         island=last.island if last else "",
         step=max((a.last_step for a in job.attempts), default=-1),
@@ -149,6 +207,7 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         checkpoint=job.checkpoint,
         outputs=job.outputs,
         group=job.group,
+        group_number=job.group_number,
         failures=job.failures,
         retries=recover.standing(job) if attempts else None,
         device_ms=sum(usage.device_ms for usage in usages),

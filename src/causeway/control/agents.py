@@ -383,4 +383,6 @@ def _start(state: State, job: Job, attempt: Attempt) -> StartCommand:
         resume=attempt.resumed_from,
         resume_step=attempt.resumed_step,
         deadline_stop=job.spec.on_disconnect is OnDisconnect.MOVE,
+        number=job.number,
+        group_number=job.group_number,
     )

@@ -318,7 +318,7 @@ def after_terminal(tx: Tx, job: Job) -> None:
         waiting = tx.job(waiting_id)
         if waiting is None or waiting.state is not JobState.PENDING:
             continue
-        if job.state is JobState.SUCCEEDED:
+        if job.state is JobState.SUCCEEDED or job.id in waiting.spec.after:
             left = tuple(needed for needed in waiting.spec.depends_on if needed != job.id)
             waiting = replace(waiting, spec=replace(waiting.spec, depends_on=left))
             if left:

@@ -131,7 +131,7 @@ class Plane:
         undo: list[Callable[[], None]] = []
         now_ms = self.now_ms()
         for command in commands:
-            tx = Tx(self.state, now_ms, self.store.artifact, self.store.job)
+            tx = Tx(self.state, now_ms, self.store.artifact, self.store.job, next_event)
             try:
                 value = command(tx)
             except Exception as error:

@@ -225,6 +225,8 @@ class Tx:
     undo: list[Callable[[], None]]
     """Takes back changes of memory that outlives the state (sessions), when it is certain that
     nothing was written: the command failed, or has to run again."""
+    first_event: int
+    """Sequence number that the first fact of this command gets."""
 
     def __init__(
         self,
@@ -232,6 +234,7 @@ class Tx:
         now_ms: int,
         stored_artifact: Callable[[str, str], Artifact | None],
         stored_job: Callable[[str], Job | None],
+        first_event: int,
     ) -> None:
         # Written out: one is made for every command, and thirteen default factories cost more
         # than most commands do.
@@ -243,6 +246,12 @@ class Tx:
         self.artifacts, self.secrets, self.keys = {}, {}, {}
         self.facts, self.ticks, self.transactions, self.progress = [], [], [], []
         self.after, self.undo = [], []
+        self.first_event = first_event
+
+    @property
+    def next_event(self) -> int:
+        """Sequence number of the fact that is told next."""
+        return self.first_event + len(self.facts)
 
     def job(self, job_id: str) -> Job | None:
         """Return a job as this command sees it, or None when it is not in memory."""

@@ -13,7 +13,7 @@ from causeway.control.settings import Settings
 from causeway.control.state import Tx
 from causeway.model.errors import Conflict, NotFound, QuotaExceeded, Refused
 from causeway.model.identifiers import Kind, Urn, ulid
-from causeway.model.jobs import Job, JobKind, JobSpec, JobState, Submission
+from causeway.model.jobs import TERMINAL, Job, JobKind, JobSpec, JobState, Submission
 from causeway.model.parties import AccessRole, Caller
 from causeway.model.values import replace
 
@@ -88,21 +88,25 @@ def _put(
     artifacts: Mapping[str, str],
 ) -> None:
     """Write the jobs of a submission, its group first."""
+    group_number = 0
     if group:
         spec = JobSpec(name=submission.name, run="", kind=JobKind.GROUP)
         parent = _job(tx, caller, group, spec, JobState.PENDING)
+        group_number = parent.number
         tx.put_job(parent, "job.submitted", members=len(ids))
     inside = set(ids.values())
     for member in submission.members:
         needs = tuple(ids[name] for name in member.needs) + member.spec.depends_on
         needs = _open_needs(tx, caller, needs, inside)
+        ends = _open_needs(tx, caller, member.spec.after, inside, ended=True)
+        needs = tuple(dict.fromkeys((*needs, *ends)))
         spec = _with_artifacts(member.spec, artifacts)
         if needs != spec.depends_on:
             spec = replace(spec, depends_on=needs)
         state = JobState.PENDING if needs else JobState.QUEUED
         job = _job(tx, caller, ids[member.name], spec, state, group=group)
-        if submission.at_once:
-            job = replace(job, at_once=submission.at_once)
+        if group:
+            job = replace(job, at_once=submission.at_once, group_number=group_number)
         tx.put_job(job, "job.submitted" if needs else "job.queued", name=spec.name)
 
 
@@ -112,6 +116,7 @@ def _job(
     return Job(
         group=group,
         id=job_id,
+        number=tx.next_event,
         tenant=caller.tenant,
         spec=spec,
         state=state,
@@ -147,9 +152,10 @@ def _check_tenant(tx: Tx, caller: Caller, submission: Submission) -> None:
 
 
 def _open_needs(
-    tx: Tx, caller: Caller, needs: tuple[str, ...], inside: set[str]
+    tx: Tx, caller: Caller, needs: tuple[str, ...], inside: set[str], *, ended: bool = False
 ) -> tuple[str, ...]:
-    """Return the needs that are not met yet; refuse unknown, foreign or failed ones."""
+    """Return the needs that are not met yet; refuse unknown, foreign or failed ones. `ended`: any
+    end meets them."""
     left = []
     for needed in needs:
         if needed in inside:
@@ -158,6 +164,8 @@ def _open_needs(
         job = tx.job(needed) or tx.stored_job(needed)
         if job is None or job.tenant != caller.tenant:
             raise NotFound(f"there is no job {needed} to depend on", where="$.depends_on")
+        if ended and job.state in TERMINAL:
+            continue
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             raise Conflict(f"job {needed}, which it needs, {job.state.value}")
         if job.state is not JobState.SUCCEEDED:

@@ -277,6 +277,8 @@ class JobSpec:
     """Members of its group, each on an island of its own; they train as one (`sdk.wide`)."""
     depends_on: tuple[str, ...] = ()
     """Jobs that must succeed first."""
+    after: tuple[str, ...] = ()
+    """Jobs that must have ended first, well or not."""
 
 
 class AttemptState(StrEnum):
@@ -403,8 +405,13 @@ class Job:
     """Why it is where it is, most severe first."""
     promised: str = ""
     """Pool where other work was made to give way for it; empty once it is placed."""
+    number: int = 0
+    """A short name that never changes: the sequence number of the event that told of it. 0: it was
+    submitted to a centre that gave none."""
     group: str = ""
     """Parent, when it is part of an array or DAG."""
+    group_number: int = 0
+    """The parent's number."""
     at_once: int = 0
     """At most so many members of its group run at the same time; 0: no limit."""
     submitted_by: str = ""

@@ -164,6 +164,10 @@ class StartCommand:
     resume_step: int = -1
     deadline_stop: bool = True
     """Stop it at the lease deadline (`on_disconnect: move`)."""
+    number: int = 0
+    """The job's number; 0 from a centre that gives none."""
+    group_number: int = 0
+    """That of the array or DAG which it is part of; 0: of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,7 @@ def _as_waiting(
 
 
 def _needs(member: Member) -> tuple[str, ...]:
-    return (*member.needs, *member.spec.depends_on)
+    return (*member.needs, *member.spec.depends_on, *member.spec.after)
 
 
 def _after(member: Member, outlook: Outlook, explanation: Explanation) -> Explanation:
@@ -115,5 +115,6 @@ def _after(member: Member, outlook: Outlook, explanation: Explanation) -> Explan
         return explanation
     needs = _needs(member)
     have = "has" if len(set(needs)) == 1 else "have"
-    headline = f"It starts once {names(needs)} {have} succeeded. As things are: "
+    how = "succeeded" if set(needs) - set(member.spec.after) else "ended"
+    headline = f"It starts once {names(needs)} {have} {how}. As things are: "
     return replace(explanation, outlook=outlook, headline=headline + explanation.headline)

@@ -76,6 +76,7 @@ class Reader:
             "inputs": ("inputs", self.inputs),
             "outputs": ("outputs", _outputs),
             "depends_on": ("depends_on", Fields.texts),
+            "after": ("after", Fields.texts),
             "array_index": ("array_index", whole_within(0, 10**9)),
             "envs": ("envs", _envs),
             "env": ("envs", _envs),

@@ -35,7 +35,7 @@ def render(spec: JobSpec) -> dict[str, object]:
     for field in ("envs", "inputs"):
         if getattr(spec, field):
             out[field] = dict(getattr(spec, field))
-    for field in ("secrets", "outputs", "depends_on"):
+    for field in ("secrets", "outputs", "depends_on", "after"):
         if getattr(spec, field):
             out[field] = list(getattr(spec, field))
     out |= _endurance(spec) | _wishes(spec)

@@ -42,6 +42,7 @@ _NATIVE_ONLY = frozenset({
     "kind", "inputs", "outputs", "env", "checkpoint", "on_disconnect", "retry", "time_limit",
     "expected_run", "priority", "deadline", "price_cap_per_device_h", "budget", "spot", "where",
     "data", "objective", "image", "isolation", "warm", "model", "array", "stages", "depends_on",
+    "after",
 })  # fmt: skip
 _ACCELERATOR = re.compile(
     r"([A-Za-z][A-Za-z0-9 ._-]{0,60}?)(?:-([0-9]{1,4})GB)?(?::([0-9]{1,4}(?:\.[0-9]{1,4})?))?\Z"
