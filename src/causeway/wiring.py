@@ -96,6 +96,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
         unseal=sealer.decrypt,
         forecast=Forecaster(),
         faults=faults(),
+        scratch=state,
         upkeep=Upkeep(service=service, act=upkeep),
         webhooks=Webhooks(
             service=service,

@@ -223,7 +223,7 @@ class Agent:
             profile=setup.profile,
             inventory=inventory,
             root=setup.root,
-            base_envs=base_environment(),
+            base_envs=base_environment() | {"CAUSEWAY_CENTRE": ",".join(setup.urls)},
             outlived=setup.engine.outlives,
         )
         tools = Tools(

@@ -12,6 +12,7 @@ from causeway.api import last_words
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, decode, json_response, whole, word
+from causeway.api.tables import TOKEN, token
 from causeway.control import agents
 from causeway.control.state import State, Tx
 from causeway.model.errors import InvalidInput, StaleFence
@@ -81,7 +82,7 @@ async def sync(door: Door, request: Request) -> Response:
         if await door.service.wait_news(synced.island, seen, door.settings.hold_ms / 1000):
             reply, _ = await door.service.read(lambda state: _answer(state, synced, wish, door))
         held_ms = door.clock.monotonic_ms() - before_ms
-    if any(start.spec.secrets for start in reply.start):
+    if any(start.spec.secrets or start.spec.islands > 1 for start in reply.start):
         starts = [await _with_secrets(door, start) for start in reply.start]
         reply = replace(reply, start=tuple(starts))
     calls = door.switchboard.tell(synced.island)
@@ -109,7 +110,10 @@ async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:
         return {n: state.secrets[job.tenant, n] for n in names if (job.tenant, n) in state.secrets}
 
     found = await door.service.read(sealed)
-    return replace(start, secrets={n: door.unseal(v).decode() for n, v in found.items()})
+    opened = {n: door.unseal(v).decode() for n, v in found.items()}
+    if start.spec.islands > 1:
+        opened[TOKEN] = token(door, start.job, start.fence)
+    return replace(start, secrets=opened)
 
 
 async def logs(door: Door, request: Request) -> Response:

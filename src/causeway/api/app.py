@@ -18,6 +18,7 @@ from causeway.api import (
     agent,
     content,
     descriptors,
+    exchange,
     fleet,
     jobs,
     library,
@@ -37,6 +38,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *accounts.ENDPOINTS,
     *library.ENDPOINTS,
     *agent.ENDPOINTS,
+    *exchange.ENDPOINTS,
     *metrics.ENDPOINTS,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from causeway.control.plane import Plane
 from causeway.control.service import Service
@@ -36,6 +37,8 @@ class Parts:
     """When a waiting job would start and end; the answer is a value that encodes as JSON."""
     faults: tuple[Fault, ...] = ()
     """What a program's last words may show; empty: its exit code alone decides."""
+    scratch: Path | None = None
+    """Folder of a disk for what needs not outlive this process; None: the system's own."""
     upkeep: Upkeep | None = None
     """The daily task; None where nothing is kept on a disk."""
     webhooks: Webhooks | None = None
