@@ -25,6 +25,7 @@ from causeway.api import (
     metrics,
     openapi,
     relay,
+    tes,
 )
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint, routes_of
@@ -45,6 +46,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the ASGI application. `pages` are the dashboard's routes."""
+    documents = tes.Documents(door.chunks)
+    handovers = tes.Handovers(door, documents)
     chunks_and_manifests = content.content_routes(
         store=door.chunks,
         authorise=partial(library.authorise, door),
@@ -58,17 +61,20 @@ def application(door: Door, pages: Sequence[BaseRoute] = ()) -> Starlette:
             *routes_of(door, ENDPOINTS),
             *chunks_and_manifests,
             *relay.routes(door),
+            *tes.routes(door, documents, handovers),
             *pages,
         ],
-        lifespan=partial(_lifespan, door),
+        lifespan=partial(_lifespan, door, handovers),
         exception_handlers={404: _unknown, 405: _unknown_method, Exception: _defect},
     )
 
 
 @asynccontextmanager
-async def _lifespan(door: Door, app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(door: Door, handovers: tes.Handovers, app: Starlette) -> AsyncIterator[None]:
     await door.service.start()
-    beside = [asyncio.create_task(one.run()) for one in (door.upkeep, door.webhooks) if one]
+    beside = [
+        asyncio.create_task(one.run()) for one in (door.upkeep, door.webhooks, handovers) if one
+    ]
     yield
     for task in beside:
         task.cancel()

@@ -28,7 +28,7 @@ async def post_job(door: Door, request: Request) -> Response:
     caller = await door.caller(request, AccessRole.MEMBER)
     submission = parse_bytes(await body_of(request))
     key = _key(request)
-    made = await _submit(door, caller, [(submission, key)])
+    made = await accept(door, caller, [(submission, key)])
     return json_response(made[0], 200 if made[0].repeated else 201)
 
 
@@ -42,7 +42,7 @@ async def post_batch(door: Door, request: Request) -> Response:
         raise InvalidInput("a batch holds at most 10,000 documents", where="body")
     read = await asyncio.to_thread(_read, parts)
     keys = [f"{key}/{index}" if key else "" for index in range(len(parts))]
-    made = await _submit(door, caller, list(zip(read, keys, strict=True)))
+    made = await accept(door, caller, list(zip(read, keys, strict=True)))
     return json_response({"ids": [one.id for one in made]}, 201)
 
 
@@ -80,9 +80,10 @@ def _key(request: Request) -> str:
     return key
 
 
-async def _submit(
+async def accept(
     door: Door, caller: Caller, items: list[tuple[Submission, str]]
 ) -> list[submit.Submitted]:
+    """Put submissions, each with its idempotency key or none, into the queue, durably."""
     for submission, _ in items:
         check_where(submission)
     epoch = door.plane.epoch

@@ -55,6 +55,9 @@ class Settings:
     """How long what is over stays at hand: after that, the events, usage ticks and progress of
     ended jobs are archived and their logs removed, and content that nothing uses any more is
     collected. Set with `CAUSEWAY_KEEP_DAYS` (1 to 3,650)."""
+    tes_folders: tuple[str, ...] = ()
+    """Folders of this machine that tasks of the TES door may name with `file://`; `{tenant}` in one
+    stands for the project. Set with `CAUSEWAY_TES_FOLDERS`: absolute paths with commas between."""
     webhooks_private: int = 0
     """1: webhooks may go to private and link-local addresses too, for receivers in the same
     network. Set with `CAUSEWAY_WEBHOOKS_PRIVATE` (0 or 1)."""
@@ -77,7 +80,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
                 where=variable,
             )
         found[name] = int(text)
-    settings = replace(Settings(), **found)  # type: ignore[arg-type]
+    settings = replace(Settings(), **found, tes_folders=_folders(environment))  # type: ignore[arg-type]
     if settings.hold_ms * 2 > settings.lease_ms:
         raise InvalidInput(
             f"a hold of {settings.hold_ms} ms is over half the lease of {settings.lease_ms} ms",
@@ -85,3 +88,17 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             where="CAUSEWAY_HOLD_MS",
         )
     return settings
+
+
+def _folders(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the folders that are open to tasks."""
+    variable = "CAUSEWAY_TES_FOLDERS"
+    found = tuple(one.strip() for one in environment.get(variable, "").split(",") if one.strip())
+    for one in found:
+        if not one.startswith("/") or ".." in one.split("/") or one.strip("/") == "":
+            raise InvalidInput(
+                f"{variable}: {one!r} is not a folder's absolute path",
+                where=variable,
+                hint="e.g. /srv/tes/{tenant},/data/references",
+            )
+    return found
