@@ -238,6 +238,9 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
     """
     settings = _toml(profile).get("engine", {})
     kind = settings.pop("kind", "local") if isinstance(settings, dict) else settings
+    if isinstance(settings, dict):
+        # For the conformance suite alone.
+        settings.pop("conformance", None)
     match kind:
         case "local":
             from causeway.adapters.local import LocalEngine

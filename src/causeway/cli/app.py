@@ -65,6 +65,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("backup", "host:backup", HERE, "Copy the store of a control plane to a file."),
     ("restore", "host:restore", HERE, "Fill an empty store from a backup."),
     ("archive", "upkeep:archive", HERE, "Move old facts out of the store into files."),
+    ("conformance", "conformance:conformance", HERE, "Try what every engine must do on one."),
 )
 """(words, module:function in this package, group, one line). Docs are generated from here."""
 NESTED = {"tokens": "Make, list and revoke tokens.", "secrets": "Set, list and remove secrets."}
