@@ -5,11 +5,12 @@
 <state>/logs/              logs of attempts
 <state>/archive/           old events, ticks and progress that left the store
 <state>/secret.key         key that seals projects' secrets (0600)
+<state>/grants.key         key that signs what islands may fetch from one another (0600)
 <state>/operator.token     the first operator's token (0600)
 
 Several control planes of one PostgreSQL store share the state folder too (on one machine, or a
 network file system): only the one that leads answers requests, so only it reads and writes there,
-and the two secret files are made once, by whichever process comes first.
+and the three secret files are made once, by whichever process comes first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
     from causeway.adapters.tidying import DAY_MS, tidy
     from causeway.adapters.webhooks import WebhookCalls
     from causeway.adapters.world import SystemChance, SystemClock
+    from causeway.control.granting import Granting, fresh_key
     from causeway.twin.forecasting import Forecaster
 
     state.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,7 @@ def centre(*, state: Path, store_url: str = "") -> Parts:
         faults=faults(),
         scratch=state,
         upkeep=Upkeep(service=service, act=upkeep),
+        grants=Granting.of(_kept(state / "grants.key", fresh_key)),
         webhooks=Webhooks(
             service=service,
             store=store,
@@ -258,7 +261,9 @@ def join(
     url: str, *, token: str | None, root: Path, profile: Path, visible: Sequence[Path] = ()
 ) -> int:
     """Run an island's agent until it is told to stop; return the exit code."""
+    from causeway.adapters.content.cache import FolderCache
     from causeway.adapters.world import SystemChance, SystemClock
+    from causeway.agent.peers import Sharing
     from causeway.agent.shell import run_agent
     from causeway.sdk.transfer import HttpTransfer
 
@@ -267,6 +272,8 @@ def join(
     root.mkdir(parents=True, exist_ok=True)
     engine = open_engine(profile, root=root, clock=clock, visible=visible)
     urls = [one.rstrip("/") for one in url.split(",")]
+    room_bytes = declared.content_cache_bytes
+    cache = FolderCache(root / "cache", bytes_max=room_bytes) if room_bytes else None
     asyncio.run(
         run_agent(
             root=root,
@@ -274,9 +281,10 @@ def join(
             profile=declared,
             join_token=token,
             engine=engine,
-            transfer_factory=HttpTransfer,
+            transfer_factory=partial(HttpTransfer, cache=cache, direct=True),
             clock=clock,
             chance=SystemChance(),
+            sharing=Sharing(cache, address=declared.content_address, root=root, clock=clock),
         )
     )
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,10 +11,13 @@ import psutil
 
 from causeway.agent.attempt import Key
 from causeway.model.islands import Health
-from causeway.ports.artifacts import Moved
+from causeway.ports.artifacts import Moved, Share
 from causeway.ports.engine import Condition, Status
 
 PROBLEMS_MAX = 16
+log = logging.getLogger("causeway.agent")
+PEERS_MAX = 64
+"""Other islands whose transfers are remembered."""
 LARGE_BYTES = 1024**2
 """Transfers below this say more about latency than about bandwidth."""
 
@@ -35,6 +39,7 @@ class Gauges:
         self._rtt = (0.0, 0)
         self._bandwidth = (0.0, 0)
         self._latency: dict[str, tuple[float, int]] = {}
+        self._peers: dict[str, tuple[float, int]] = {}
         self.others: Mapping[str, str] = {}
         """Other islands that let themselves be probed, with their addresses."""
         self._energy: tuple[int, int] = (0, 0)
@@ -46,9 +51,34 @@ class Gauges:
         self._rtt = rtt_ms, self._now_ms()
 
     def moved(self, moved: Moved) -> None:
-        """Note a transfer."""
-        if moved.moved_bytes >= LARGE_BYTES:
-            self._bandwidth = moved.bandwidth_mbit_s, self._now_ms()
+        """Note a transfer: of each source what it delivered."""
+        whole = Share(source="", bytes=moved.moved_bytes, seconds=moved.seconds)
+        for share in moved.shares or (whole,):
+            if share.problem:
+                log.warning("%s gave no more: %s", share.source or "the centre", share.problem)
+            if share.source:
+                log.info(
+                    "%s: %d bytes from %s, %.1f Mbit/s",
+                    moved.artifact,
+                    share.bytes,
+                    share.source,
+                    share.bandwidth_mbit_s,
+                )
+            if share.bytes < LARGE_BYTES:
+                continue
+            seen = share.bandwidth_mbit_s, self._now_ms()
+            if not share.source:
+                self._bandwidth = seen
+                continue
+            self._peers.pop(share.source, None)
+            self._peers[share.source] = seen
+            while len(self._peers) > PEERS_MAX:
+                del self._peers[next(iter(self._peers))]
+
+    def links(self) -> Mapping[str, tuple[float, int]]:
+        """Return other island -> (Mbit/s of the last transfer from it, age in ms)."""
+        now_ms = self._now_ms()
+        return {name: (mbit_s, now_ms - at_ms) for name, (mbit_s, at_ms) in self._peers.items()}
 
     def echoed(self, echo_bytes: int, took_s: float) -> None:
         """Note how long it took to send so many bytes to the centre and get them back.

@@ -7,6 +7,7 @@ Loops, all on one asyncio loop; whatever blocks runs in threads:
     engine  polls the engine: often while attempts run, once a second otherwise
     watch   reads progress, checkpoints and logs of running attempts
     weigh   measures the bandwidth to the centre now and then, when idle
+    share   gives other islands content that is here, where the owner wants that
 
 Nothing here decides anything about attempts; that is `core`.
 """
@@ -37,6 +38,7 @@ from causeway.agent.health import Gauges
 from causeway.agent.identity import load_identity, lock_root, save_identity
 from causeway.agent.journal import JournalFile
 from causeway.agent.line import Backoff, Line
+from causeway.agent.peers import Sharing
 from causeway.agent.probes import Prober
 from causeway.model.errors import (
     CausewayError,
@@ -86,6 +88,7 @@ class Setup:
     transfer_factory: TransferFactory
     clock: Clock
     chance: Chance
+    sharing: Sharing | None = None
 
 
 async def run_agent(
@@ -98,6 +101,7 @@ async def run_agent(
     transfer_factory: TransferFactory,
     clock: Clock,
     chance: Chance,
+    sharing: Sharing | None = None,
 ) -> None:
     """Run an agent until SIGTERM or SIGINT (it then leaves cleanly) or an error that ends it.
 
@@ -112,6 +116,7 @@ async def run_agent(
         transfer_factory=transfer_factory,
         clock=clock,
         chance=chance,
+        sharing=sharing,
     )
     lock = lock_root(setup.root)
     agent = Agent(setup)
@@ -166,6 +171,7 @@ class Agent:
                     self._watch,
                     self._probe,
                     self._weigh,
+                    self._share,
                 )
                 loops = [group.create_task(loop()) for loop in (*doing, self.prober.run)]
                 await leaving
@@ -378,6 +384,18 @@ class Agent:
                 log.info("the bandwidth to the centre was not measured: %s", error.message)
                 continue
             self.gauges.echoed(WEIGH_BYTES, took_s)
+
+    async def _share(self) -> None:
+        """Give other islands what the owner lets them have."""
+        if self.setup.sharing is None:
+            return
+        path = "/v1/agent/content"
+        await self.setup.sharing.run(
+            self.line.identity.island,
+            session=lambda: self.line.token,
+            tell=lambda body: self.centre.request(path, body, token=self.line.token)[1],
+            links=self.gauges.links,
+        )
 
     async def _wind_down(self) -> None:
         """End what runs, with time to save, until everything is told or time is up."""

@@ -25,6 +25,7 @@ from causeway.api import (
     metrics,
     openapi,
     relay,
+    sources,
     tes,
 )
 from causeway.api.door import Door
@@ -39,6 +40,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *accounts.ENDPOINTS,
     *library.ENDPOINTS,
     *agent.ENDPOINTS,
+    *sources.ENDPOINTS,
     *exchange.ENDPOINTS,
     *metrics.ENDPOINTS,
 )

@@ -10,6 +10,7 @@ from typing import TypeVar
 from starlette.requests import HTTPConnection, Request
 
 from causeway.api.http import bearer
+from causeway.api.replicas import Replicas
 from causeway.api.switchboard import Switchboard
 from causeway.api.tables import Exchange
 from causeway.control import tenancy
@@ -32,6 +33,8 @@ class Door(Parts):
 
     switchboard: Switchboard = field(default_factory=Switchboard)
     """Who waits for an island to call back."""
+    replicas: Replicas = field(default_factory=Replicas)
+    """Which artefacts islands said that they hold."""
     exchange: Exchange = field(default_factory=Exchange)
     """Where jobs over several islands meet."""
 

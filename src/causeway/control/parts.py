@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from causeway.control.granting import Granting
 from causeway.control.plane import Plane
 from causeway.control.service import Service
 from causeway.control.settings import Settings
@@ -41,5 +42,7 @@ class Parts:
     """Folder of a disk for what needs not outlive this process; None: the system's own."""
     upkeep: Upkeep | None = None
     """The daily task; None where nothing is kept on a disk."""
+    grants: Granting | None = None
+    """Signs what lets one island fetch from another; None: all goes by way of the centre."""
     webhooks: Webhooks | None = None
     """Sends job events to the projects' addresses; None where nothing may be called."""

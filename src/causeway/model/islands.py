@@ -43,8 +43,8 @@ class OwnerPolicy:
     priority_min: int = -100
 
 
-def probe_endpoint(address: str) -> tuple[str, int]:
-    """Return host and port of a probe address, or raise `InvalidInput`.
+def probe_endpoint(address: str, where: str = "$.profile.probe_address") -> tuple[str, int]:
+    """Return host and port of an address where an island listens, or raise `InvalidInput`.
 
     >>> probe_endpoint("island.example:7700"), probe_endpoint("[::1]:7700")
     (('island.example', 7700), ('::1', 7700))
@@ -54,9 +54,9 @@ def probe_endpoint(address: str) -> tuple[str, int]:
     host = host[1:-1] if bracketed else host
     plain = len(host) <= 253 and all(c.isalnum() or c in ".-_:" for c in host)
     if not host or not plain or (":" in host and not bracketed) or not port.isdecimal():
-        raise InvalidInput(f"{address[:100]!r} is not host:port", where="$.profile.probe_address")
+        raise InvalidInput(f"{address[:100]!r} is not host:port", where=where)
     if not 1 <= int(port) <= 65535:
-        raise InvalidInput("a port is 1 to 65535", where="$.profile.probe_address")
+        raise InvalidInput("a port is 1 to 65535", where=where)
     return host, int(port)
 
 
@@ -87,6 +87,10 @@ class Profile:
     policy: OwnerPolicy = field(default_factory=OwnerPolicy)
     probe_address: str = ""
     """`host:port` where other islands may measure the round trip to this one; empty: nowhere."""
+    content_address: str = ""
+    """`host:port` where other islands may fetch content that this one holds; empty: nowhere."""
+    content_cache_bytes: int = 0
+    """Most bytes of content that the island keeps for its next jobs and for others; 0: none."""
     simulated: tuple[str, ...] = ()
     """Names of the fields above that are made up for a demonstration."""
 

@@ -18,6 +18,7 @@ NAME_CHARS_MAX = 60
 PRICE_MAX = Decimal(1_000_000)
 CARBON_G_PER_KWH_MAX = 5_000.0
 """Several times the dirtiest grid."""
+CACHE_BYTES_MAX = 2**50
 INTERRUPTIONS_PER_DAY_MAX = 1_440.0
 """One a minute."""
 
@@ -58,6 +59,15 @@ def flaws(profile: Profile) -> tuple[str, ...]:
             "latitude_deg is -90 to 90 and longitude_deg -180 to 180.",
         ),
         (_is_reachable(profile.probe_address), "probe_address is host:port, or empty."),
+        (_is_reachable(profile.content_address), "content_address is host:port, or empty."),
+        (
+            0 <= profile.content_cache_bytes <= CACHE_BYTES_MAX,
+            "content_cache_bytes is 0 to a pebibyte.",
+        ),
+        (
+            not profile.content_address or profile.content_cache_bytes > 0,
+            "content_address needs content_cache_bytes: what is not kept cannot be given.",
+        ),
     )
     return tuple(sentence for sound, sentence in checks if not sound)
 

@@ -82,7 +82,7 @@ class Executor(futures.Executor):
     def _run_of(self, fn: Callable[..., Any]) -> Run:
         """Return the function's run. It holds the function, so that no other gets its `id`."""
         found = self._runs.get(id(fn))
-        if found is None:
+        if found is None or not found[1].takes_more:
             found = self._runs[id(fn)] = (fn, self._session.run(fn, self._options))
             if len(self._runs) > RUNS_KEPT:
                 self._runs.popitem(last=False)

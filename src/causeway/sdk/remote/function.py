@@ -45,7 +45,7 @@ class RemoteFunction(Generic[P, R]):
 
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> RemoteFuture[R]:
         """Call it elsewhere; return the future at once."""
-        if self._run is None or self._options.name:
+        if self._run is None or self._options.name or not self._run.takes_more:
             self._run = self._new_run(self._options)
         (future,) = self._run.add([(args, kwargs)])
         return future

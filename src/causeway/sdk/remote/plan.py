@@ -207,7 +207,8 @@ class Ledger:
 
     def come_back(self, chunk: Chunk, seconds: dict[int, float]) -> None:
         """Take a chunk back: those that took so many seconds are settled, the rest is undone."""
-        del self.out[chunk]
+        if self.out.pop(chunk, None) is None:
+            return
         self.returns += 1
         self._measure([seconds[index] for index in sorted(seconds)])
         for index in seconds:
@@ -225,18 +226,17 @@ class Ledger:
 
     def die(self, chunk: Chunk) -> bool:
         """Take a chunk back whose job failed; say whether it is to be tried again, in parts."""
-        del self.out[chunk]
         self.deaths += 1
+        held = self.out.pop(chunk, None) is not None
         size = chunk.stop - chunk.start
-        if size == 1:
-            return False
-        self._undo_rest(chunk, max(1, size // 4))
-        return True
+        if held and size > 1:
+            self._undo_rest(chunk, max(1, size // 4))
+        return size > 1
 
     def give_back(self, chunk: Chunk) -> None:
         """Take a chunk back that never ran."""
-        del self.out[chunk]
-        self._undo_rest(chunk, TASKS_MAX)
+        if self.out.pop(chunk, None) is not None:
+            self._undo_rest(chunk, TASKS_MAX)
 
     def settle(self, index: int) -> Chunk | None:
         """Settle one task (it was cancelled, or has failed for good). Return its chunk when that

@@ -22,6 +22,7 @@ from causeway.sdk.remote.run import Run
 GATHER_S = 0.02
 """Tasks that are submitted one right after another go out together."""
 AGAIN_S = 1.0
+CLOSE_S = 5.0
 PATIENCE_S = 900.0
 """How long a control plane may be out of reach before what waits for it fails."""
 
@@ -60,14 +61,17 @@ class Session:
         """Stop, and cancel at the centre what has no name."""
         with self._changed:
             self._closed = True
-            left = [run for run in self._runs if not run.options.name and run.busy]
+            runs = list(self._runs)
             self._changed.notify_all()
-        open_jobs = [job for run in left for job in run.open_jobs()]
-        if not open_jobs:
+        if self._thread is not None:
+            # A wave that is being sent gets there, so that it can be stopped.
+            self._thread.join(CLOSE_S)
+        left = [job for run in runs for job in run.left_behind()]
+        if not left:
             return
         desk = Desk(self._client)
         try:
-            for job in open_jobs:
+            for job in left:
                 desk.stop(job)
         except CausewayError:
             # The program ends: there is nobody left to tell, and jobs can be stopped by hand.
