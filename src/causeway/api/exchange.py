@@ -43,6 +43,8 @@ class Result:
     """A round: open still, or closed with what it was given."""
 
     closed: Closed | None
+    open: int
+    """The round that is open now: who is behind reads all of those before it."""
     give_state: bool
     """Whether the one that asks should give the state that follows it."""
 
@@ -107,7 +109,11 @@ async def result(door: Door, request: Request) -> Response:
 
     def now() -> Result:
         closed = table.meeting.result(round_)
-        return Result(closed=closed, give_state=table.meeting.wants_state_of(who.member))
+        return Result(
+            closed=closed,
+            open=table.meeting.round,
+            give_state=table.meeting.wants_state_of(who.member),
+        )
 
     def look() -> Result | None:
         seen = now()

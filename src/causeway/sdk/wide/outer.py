@@ -54,8 +54,6 @@ class _Pending:
     """What rounding left over, if the gift counts."""
     steps: int
     data: bytes
-    since: int = 0
-    """Local steps since then."""
     thread: threading.Thread | None = None
     included: bool = False
     outcomes: list[Outcome] | None = None
@@ -84,7 +82,8 @@ class Outer:
         self.every, self.delay, self.wait_s = every, delay, wait_s
         self.settings, self.codec = settings, codec
         self.steps = 0
-        """Local steps that the parameters have behind them."""
+        """Local steps that the parameters have behind them, this member's own or, of rounds that
+        went on without it, the others'."""
         self.last: Round | None = None
         self._inner = optimizer
         self._island = Island(model)
@@ -94,6 +93,9 @@ class Outer:
         self._state = OuterState.of(held)
         self._left = np.zeros_like(held)
         self._local = 0
+        """Local steps that no round has in it yet."""
+        self._due = 0
+        """Local steps since the last time that it gave."""
         self._joined = False
         self._pending: _Pending | None = None
 
@@ -115,11 +117,10 @@ class Outer:
             self.join()
         self.steps += 1
         self._local += 1
-        if self._pending is not None:
-            self._pending.since += 1
-        elif self._local >= self.every:
+        self._due += 1
+        if self._pending is None and self._due >= self.every:
             self._begin()
-        if self._pending is not None and self._pending.since >= self.delay:
+        if self._pending is not None and self._due >= self.delay:
             self._end()
 
     def finish(self) -> None:
@@ -141,7 +142,7 @@ class Outer:
             "momentum": torch.from_numpy(self._state.momentum),
             "rounds": self._state.rounds,
             "steps": self.steps,
-            "local": self._local,
+            "local": self._local + (self._pending.steps if self._pending else 0),
         }
         return {**inner, "state": {**inner["state"], _OURS: mine}}
 
@@ -156,6 +157,7 @@ class Outer:
         if self._inner is not None:
             self._inner.load_state_dict({**given, "state": entries})
         self.steps, self._local = int(mine["steps"]), int(mine["local"])
+        self._due = self._local % self.every
         self._state.rounds, self._joined = int(mine["rounds"]), False
         if self._island.first:
             if mine["start"].numel() != self._state.start.size:
@@ -174,7 +176,7 @@ class Outer:
             if entry.state is not None:
                 self.steps = self._state.take(entry.state)
                 self._left[:] = 0
-                self._local, afresh = 0, False
+                self._local, self._due, afresh = 0, 0, False
                 self._island.write(self._state.start)
                 continue
             try:
@@ -203,7 +205,7 @@ class Outer:
 
     def _begin(self) -> None:
         """Give this member's progress; with a delay, in a thread."""
-        steps, self._local = self._local, 0
+        steps, self._local, self._due = self._local, 0, 0
         if not self._island.first:
             nothing = self._left[:0]
             self._pending = _Pending(taken=nothing, left=nothing, steps=steps, data=b"")
@@ -246,12 +248,9 @@ class Outer:
             else:
                 pending.thread.join()
             self._settle(pending, began)
-        else:
-            self._local += pending.since
         self._agree()
 
     def _settle(self, pending: _Pending, began: float) -> None:
-        self._local = pending.since
         if pending.failure is not None:
             self._local += pending.steps
             self._recover(pending.failure)
@@ -283,15 +282,23 @@ class Outer:
         """Follow rounds in order. `mine` is what this member gave to the first of them; what it has
         done besides stays on top of the new start."""
         before = self._state.start.copy() if mine is None else mine.taken
+        missed = outcomes if mine is None else outcomes[1:]
         for outcome in outcomes:
             self._state.follow(outcome.gifts, self.settings)
+        self.steps += sum(max(gift.steps for gift in one.gifts) for one in missed)
         now = self._island.read()
         now -= before
+        number = self._meeting.member
+        if any(gift.member == number for one in missed for gift in one.gifts):
+            # An earlier attempt of this member gave, before it was killed, what is done here again.
+            self.steps -= self._local
+            self._local, self._due = 0, 0
+            now[:] = 0
         now += self._state.start
         if mine is not None:
             self._left = mine.left
         self._island.write(now)
 
     def _agree(self) -> None:
-        numbers = self._island.agree((self.steps, self._local, self.rounds))
-        self.steps, self._local, self._state.rounds = numbers
+        numbers = self._island.agree((self.steps, self._local, self._due, self.rounds))
+        self.steps, self._local, self._due, self._state.rounds = numbers
