@@ -202,22 +202,29 @@ def make_site(name: str, address: str, *, congestion: str) -> int:
     return device
 
 
-def _open_device(name: str) -> int:
-    """Make a TUN device inside the namespace, from outside of it."""
+@contextlib.contextmanager
+def entered(name: str) -> Iterator[None]:
+    """Be inside a site: this thread, and the threads and processes that it starts meanwhile."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{name}", os.O_RDONLY)
     try:
         if libc.setns(there, _NETWORK_NAMESPACE):
             raise OSError(ctypes.get_errno(), f"cannot enter namespace {name}")
+        yield
+    finally:
+        if libc.setns(home, _NETWORK_NAMESPACE):
+            raise OSError(ctypes.get_errno(), "cannot come back from the namespace")
+        os.close(home)
+        os.close(there)
+
+
+def _open_device(name: str) -> int:
+    """Make a TUN device inside the namespace, from outside of it."""
+    with entered(name):
         device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         wish = struct.pack("16sH22x", DEVICE.encode(), _TUN | _NO_INFO)
         fcntl.ioctl(device, _SET_INTERFACE, wish)
-        if libc.setns(home, _NETWORK_NAMESPACE):
-            raise OSError(ctypes.get_errno(), "cannot come back from the namespace")
-    finally:
-        os.close(home)
-        os.close(there)
     return device
 
 
