@@ -230,6 +230,8 @@ class Work:
 
     def _copy_slow(self, tally: Tally, now_s: float) -> Part | None:
         """Open a chunk again that a slower source would finish later than this one could."""
+        if any(chunk not in tally.lacks for chunk in self._waiting):
+            return None
         # Who has delivered nothing yet may be the fastest of all.
         rate = tally.rate(now_s) or float("inf")
         held = [part.chunk for part in self._all()]
