@@ -240,16 +240,28 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
     Raises `InvalidInput` when the table names no engine there is, or the engine does not take it.
     """
     settings = _toml(profile).get("engine", {})
-    kind = settings.pop("kind", "local") if isinstance(settings, dict) else settings
-    if isinstance(settings, dict):
-        # For the conformance suite alone.
-        settings.pop("conformance", None)
+    settings = dict(settings) if isinstance(settings, dict) else {"kind": settings}
+    kind = settings.pop("kind", "local")
+    # For the conformance suite alone.
+    settings.pop("conformance", None)
     match kind:
         case "local":
             from causeway.adapters.local import LocalEngine
 
-            limits = _capacity_of(profile)
-            return LocalEngine(root, clock=clock, capacity=limits, warm=_warm(), visible=visible)
+            warm = settings.pop("warm", None)
+            if settings:
+                raise InvalidInput(
+                    f"the local engine has no setting {min(settings)!r}",
+                    where=f"$.engine.{min(settings)}",
+                    hint="it has: warm",
+                )
+            return LocalEngine(
+                root,
+                clock=clock,
+                capacity=_capacity_of(profile),
+                warm=_warm() if warm is None else tuple(warm),
+                visible=visible,
+            )
     raise InvalidInput(
         f"there is no engine {kind!r}",
         where="$.engine.kind",

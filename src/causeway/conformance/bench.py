@@ -8,6 +8,7 @@ attempt that it had is held against `history`.
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from causeway.ports.engine import Launch, Status
 
 T = TypeVar("T")
 PAUSE_S = 0.02
-STILL_S = 1.5
+STILL_S = 1.0
 """How long a file that grows ten times a second must be still to count as no longer written."""
 TAIL_BYTES = 400
 ISLAND = "urn:cpi:conformance:island:suite"
@@ -60,6 +61,11 @@ class Try:
         self.island.start(self.launch)
         return self
 
+    def guarded(self, by_lease: bool) -> Try:
+        """Say whether it must end with its lease, before it is started."""
+        self.launch = replace(self.launch, deadline_stop=by_lease)
+        return self
+
     def seen(self) -> Status | None:
         """Return its present; None when the engine does not know it."""
         return self.island.poll().get(self.key)
@@ -85,6 +91,21 @@ class Try:
         """Wait for its end."""
         return self.until(lambda now: now.phase in ENDS, "it ends")
 
+    def move(self, place: Path) -> None:
+        """Have its folder lie below another one, before it is started."""
+        old, new = str(self.launch.folder), str(place / self.launch.folder.name)
+        shutil.copytree(old, new)
+        envs = {name: value.replace(old, new) for name, value in self.launch.envs.items()}
+        self.launch = replace(self.launch, folder=Path(new), envs=envs)
+
+    def succeeds(self) -> Status:
+        """Wait for its end, which must be a good one."""
+        return self.ends_as(Phase.SUCCEEDED, 0)
+
+    def fails(self, code: int | None = None) -> Status:
+        """Wait for its end, which must be a bad one."""
+        return self.ends_as(Phase.FAILED, code)
+
     def ends_as(self, phase: str, code: int | None = None) -> Status:
         """Wait for its end, which must be this one."""
         status = self.ends()
@@ -108,6 +129,11 @@ class Try:
     def go(self, name: str = "go") -> None:
         """Let its program go on."""
         (self.work / name).write_text("")
+
+    def gone(self, name: str = "beat") -> None:
+        """Wait until nothing of it runs; the engine must not know it (any more)."""
+        expect(self.seen() is None, f"it should be gone, and is {_told(self.seen())}")
+        self.still(name)
 
     def has(self, name: str) -> bool:
         """Say whether a file of its working folder is there."""
@@ -164,6 +190,11 @@ class Bench:
         """What the profile says for the suite."""
         return self.subject.settings
 
+    @property
+    def outlives(self) -> bool:
+        """Whether attempts go on when the agent ends."""
+        return self.island.outlives
+
     # --- attempts -----------------------------------------------------------------------------
 
     def attempt(
@@ -173,14 +204,11 @@ class Bench:
         files: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         hidden: Mapping[str, str] | None = None,
-        asks: Mapping[str, Any] | None = None,
         **spec: Any,
     ) -> Try:
-        """Stage an attempt and do not start it. `hidden` are secrets, `asks` changes resources."""
-        resources = replace(self._resources(), **(asks or {}))
-        wanted = JobSpec(
-            name="conformance", run=run, resources=resources, envs=dict(envs or {}), **spec
-        )
+        """Stage an attempt and do not start it. `hidden` are secrets."""
+        asked = {"resources": self.rank(), **spec}
+        wanted = JobSpec(name="conformance", run=run, envs=dict(envs or {}), **asked)
         local = ulid(time.time_ns() // 1_000_000, secrets.randbits(80))
         command = StartCommand(job=f"urn:cpi:conformance:job:{local}", fence=1, spec=wanted)
         made = self._staged(command, hidden or {})
@@ -199,14 +227,18 @@ class Bench:
         made = [self.attempt(run, **more) for _ in range(count)]
         return [one.start() for one in made]
 
-    def again(self, old: Try, *, fence: int) -> Try:
-        """Stage a further attempt of the same job."""
-        command = StartCommand(job=old.launch.job, fence=fence, spec=old.launch.spec)
+    def again(self, old: Try, *, fence: int, resume: str = "") -> Try:
+        """Stage a further attempt of the same job, from a checkpoint or from the beginning."""
+        command = StartCommand(job=old.launch.job, fence=fence, spec=old.launch.spec, resume=resume)
         return self._staged(command, {})
 
-    def _resources(self) -> Resources:
+    def rank(self, *, cpu_milli: int = 0) -> Resources:
+        """Return what each rank of a case asks for, or as much of the CPU as is said."""
         settings = self.settings
-        return Resources(cpu_milli=settings.cpu_milli, memory_bytes=settings.memory_mib * 1024**2)
+        return Resources(
+            cpu_milli=cpu_milli or settings.cpu_milli,
+            memory_bytes=settings.memory_mib * 1024**2,
+        )
 
     def _staged(self, command: StartCommand, hidden: Mapping[str, str]) -> Try:
         files = AttemptFolder(self.island.root, command.job, command.fence)

@@ -61,14 +61,11 @@ class Island:
         )
         self.engine.on_change(self._changed)
         self.error: Exception | None = None
+        self.outlives: bool = self.call(lambda engine: engine.outlives)
+        """Whether attempts go on when the agent ends."""
         self._keep()
         self._keeper = threading.Thread(target=self._run, name="conformance-island", daemon=True)
         self._keeper.start()
-
-    @property
-    def outlives(self) -> bool:
-        """Whether attempts go on when the agent ends."""
-        return self.call(lambda engine: engine.outlives)
 
     def call(self, use: Callable[[Engine], T]) -> T:
         """Use the engine, nobody else meanwhile."""

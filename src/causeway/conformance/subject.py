@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Shell command that prints all that the engine shows others about jobs."""
     small_folder: str = ""
     """Folder on a file system of a few MiB that the engine's nodes see too."""
+    variables: tuple[str, ...] = ()
+    """How variables begin that the engine itself is known to give to every job."""
     lacks: Mapping[Claim, str] = {}
     """What the engine does not claim, and why."""
 

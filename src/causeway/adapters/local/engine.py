@@ -221,7 +221,9 @@ class LocalEngine:
         status = at.status()
         with self._lock:
             before = self._shown.get(at.key)
-            if before is None or at.key in self._conductor.forgotten:
+            # An attempt that was forgotten has no news, also once its key is started anew.
+            forgotten = at.key in self._conductor.forgotten
+            if before is None or forgotten or self._conductor.attempts.get(at.key) is not at:
                 return
             self._shown[at.key] = status
         if before.phase != status.phase or before.restarts != status.restarts:

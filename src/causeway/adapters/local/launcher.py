@@ -9,6 +9,7 @@ the conductor ends the attempt.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -54,6 +55,8 @@ class Launcher:
         self.owners: dict[int, Running] = {}
         """Whose each process is, by its number."""
         self._numbers = 0
+        self._life = secrets.token_hex(4)
+        """Part of its groups' names: a killed engine left groups, and they are cleared by name."""
 
     def number(self) -> int:
         """Return a number that nothing else of this engine has."""
@@ -101,7 +104,7 @@ class Launcher:
                 (at.launch.folder / name).mkdir(parents=True, exist_ok=True)
         at.folder = at.launch.folder.resolve()
         if host.groups is not None:
-            at.group = host.groups.make(f"attempt-{self.number()}", bounds(spec))
+            at.group = host.groups.make(f"{self._life}-{self.number()}", bounds(spec))
         return ""
 
     def _choose_warm(self, at: Running) -> None:

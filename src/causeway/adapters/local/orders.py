@@ -16,6 +16,10 @@ from causeway.ports.engine import Launch
 TRAP = "trap 'exit 143' TERM; "
 """Put before every script: bash then outlives the program that it waits for, so that a stop leaves
 the program its grace, and does not go on with the script's next line."""
+ARGUMENT_CHARS = 30_000
+"""Of a script in one argument: the kernel takes 128 KiB, and a character has at most four bytes."""
+JOINED = 'IFS=; eval "unset IFS; set --; $*"'
+"""Runs a script that came in several arguments, as if it had been one."""
 
 
 def order(
@@ -82,16 +86,28 @@ def marks(env: Mapping[str, str]) -> list[str]:
 def _argv(host: Host, at: Running, rank: int) -> list[str]:
     spec, setup, nodes = at.launch.spec, rank == SETUP_RANK, at.nodes.get(rank, ())
     shell = host.bash if at.root is None else "/bin/sh"
-    script = [shell, "-c", TRAP + (spec.setup if setup else spec.run)]
+    script = _script(shell, TRAP + (spec.setup if setup else spec.run))
     if not setup and has_terminal(at.launch):
         # No trap: in a terminal a stop is a hang-up, which a shell passes on to its programs.
-        script = [shell, "-c", spec.run] if spec.run.strip() else [shell, "-i"]
+        script = _script(shell, spec.run) if spec.run.strip() else [shell, "-i"]
     folder = at.folder
     if at.root is not None:
         return [*images.command(host.bwrap, at.root.path, str(folder), devices=nodes), *script]
     if at.isolation != SANDBOX:
         return script
     return [*sandbox.command(host.bwrap, host.view, folder, devices=nodes), *script]
+
+
+def _script(shell: str, text: str) -> list[str]:
+    """Return the words that run a script, however long.
+
+    >>> _script("sh", "true")
+    ['sh', '-c', 'true']
+    """
+    if len(text) <= ARGUMENT_CHARS:
+        return [shell, "-c", text]
+    starts = range(0, len(text), ARGUMENT_CHARS)
+    return [shell, "-c", JOINED, shell, *(text[at : at + ARGUMENT_CHARS] for at in starts)]
 
 
 def _view(host: Host, at: Running, rank: int) -> dict[str, Any]:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import importlib
 
-THEMES = ("starting",)
+THEMES = (
+    "starting",
+    "ending",
+    "output",
+    "surroundings",
+    "files",
+    "stopping",
+    "forgetting",
+    "gangs",
+    "limits",
+    "usage",
+    "port",
+    "restarts",
+    "kills",
+    "leases",
+    "daemon",
+)
 """In the order of the table."""
 
 

@@ -1,0 +1,154 @@
+"""The engine's own daemon restarts, or goes away for a while. Needs hooks from the profile.
+
+Its silence is no news of any attempt: each stays as it was last seen, and what happened meanwhile
+is told when the daemon is back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+
+from causeway.conformance.bench import Bench
+from causeway.conformance.case import Hook, Place, case, expect
+from causeway.conformance.scripts import COUNT, UP, WAIT
+from causeway.model.protocol import Phase
+
+RESTART = (Hook.RESTART_DAEMON,)
+AWAY = (Hook.STOP_DAEMON, Hook.START_DAEMON)
+QUICK_S = 0.05
+
+
+@case(
+    "daemon-restart",
+    "The daemon restarts under a job: it runs on, once.",
+    hooks=RESTART,
+    place=Place.ALONE,
+)
+def daemon_restart(bench: Bench) -> None:
+    bench.open()
+    one = bench.start(COUNT + UP + WAIT + "exit 7\n")
+    one.wrote("up")
+    one.runs()
+    _hook(bench, bench.settings.restart_daemon)
+    one.runs()
+    one.go()
+    one.fails(7)
+    expect(len(one.lines("count")) == 1, f"it ran {len(one.lines('count'))} times")
+
+
+@case(
+    "daemon-restart-many",
+    "The daemon restarts under many: none lost, none twice.",
+    hooks=RESTART,
+    place=Place.ALONE,
+)
+def daemon_restart_many(bench: Bench) -> None:
+    bench.open()
+    tries = bench.starts(max(2, bench.settings.many // 2), COUNT + UP + WAIT + "exit 4\n")
+    tries[0].wrote("up")
+    _hook(bench, bench.settings.restart_daemon)
+    for one in tries:
+        one.go()
+    for one in tries:
+        one.fails(4)
+        expect(len(one.lines("count")) == 1, f"one ran {len(one.lines('count'))} times")
+
+
+@case(
+    "daemon-away",
+    "While the daemon is away nothing is reported failed, and `poll` is quick.",
+    hooks=AWAY,
+    place=Place.ALONE,
+)
+def daemon_away(bench: Bench) -> None:
+    bench.open()
+    one = bench.start(COUNT + UP + WAIT + "exit 7\n")
+    one.wrote("up")
+    one.runs()
+    with _away(bench):
+        bench.wait(lambda: bench.island.condition().problems, "the engine has a problem", about=one)
+        for _ in range(20):
+            began = time.perf_counter()
+            one.runs()
+            took_ms = (time.perf_counter() - began) * 1000
+            expect(took_ms < 20 * QUICK_S * 1000, f"a poll took {took_ms:.0f} ms")
+    bench.wait(lambda: not bench.island.condition().problems, "its problem is over", about=one)
+    one.runs()
+    one.go()
+    one.fails(7)
+    expect(len(one.lines("count")) == 1, f"it ran {len(one.lines('count'))} times")
+
+
+@case(
+    "daemon-away-end",
+    "What ends while the daemon is away is told when it is back.",
+    hooks=AWAY,
+    place=Place.ALONE,
+)
+def daemon_away_end(bench: Bench) -> None:
+    bench.open()
+    one = bench.start(UP + WAIT + "echo over > over; exit 9\n")
+    one.wrote("up")
+    one.runs()
+    with _away(bench):
+        one.go()
+        bench.wait(lambda: one.has("over"), "it ends", about=one)
+    one.fails(9)
+
+
+@case(
+    "daemon-away-start",
+    "What is started while the daemon is away runs once it is back, or is refused.",
+    hooks=AWAY,
+    place=Place.ALONE,
+)
+def daemon_away_start(bench: Bench) -> None:
+    bench.open()
+    with _away(bench):
+        one = bench.start(COUNT)
+        expect(one.seen() is not None, "an attempt that was started is not in the next poll")
+        bench.wait(lambda: bench.island.condition().problems, "the engine has a problem", about=one)
+    end = one.ends()
+    if end.phase == Phase.SUCCEEDED:
+        expect(len(one.lines("count")) == 1, f"it ran {len(one.lines('count'))} times")
+        bench.note = "it runs once the daemon is back"
+    else:
+        expect(not one.lines("count"), "it ran, and is shown as failed")
+        bench.note = f"it is refused: {end.message}"
+
+
+@case(
+    "daemon-away-stop",
+    "What is stopped while the daemon is away ends, then or when it is back.",
+    hooks=AWAY,
+    place=Place.ALONE,
+)
+def daemon_away_stop(bench: Bench) -> None:
+    bench.open()
+    one = bench.start(UP + "while :; do echo x >> beat; sleep 0.1; done\n")
+    one.wrote("up")
+    one.runs()
+    with _away(bench):
+        one.stop(grace_ms=0)
+    one.ends_as(Phase.STOPPED)
+    one.still()
+
+
+@contextlib.contextmanager
+def _away(bench: Bench) -> Iterator[None]:
+    _hook(bench, bench.settings.stop_daemon)
+    try:
+        yield
+    finally:
+        _hook(bench, bench.settings.start_daemon)
+
+
+def _hook(bench: Bench, command: str) -> None:
+    ran = subprocess.run(
+        command, shell=True, capture_output=True, timeout=bench.settings.patience_s, check=False
+    )
+    said = (ran.stderr or ran.stdout).decode(errors="replace").strip()
+    expect(ran.returncode == 0, f"{command!r} ended with {ran.returncode}: {said[-300:]}")
