@@ -36,6 +36,8 @@ from causeway.ports.artifacts import ChunkCache
 
 log = logging.getLogger("causeway.agent")
 LOOK_S = 1.0
+POLL_S = 0.5
+"""How often the listener looks whether it should end."""
 EVERY_S = 60.0
 """Between reports when nothing changed but the ages of figures."""
 Links = Callable[[], Mapping[str, tuple[float, int]]]
@@ -53,38 +55,39 @@ class Sharing:
         self._cache = cache
         self._address = address
         self._root = root
-        self._gate = Gate(cache, clock.now_ms) if cache is not None else None
-        self._pin = ""
-        self._door: Door | None = None
+        self.gate = Gate(cache, clock.now_ms) if cache is not None else None
+        self.pin = ""
+        """SHA-256 of the certificate that it shows; empty: it does not listen."""
+        self.door: Door | None = None
         self.port = 0
         """Where it listens; 0: nowhere."""
 
     def listen(self) -> None:
         """Begin to listen, if the owner wants it. `InvalidInput` where that cannot be."""
-        if not self._address or self._gate is None:
+        if not self._address or self.gate is None:
             return
         _, port = probe_endpoint(self._address, "$.profile.content_address")
         taken = listener(port)
         self.port = taken.getsockname()[1]
-        context, self._pin = certified(self._root)
-        self._door = Door(taken, self._gate, context)
-        serve = threading.Thread(target=self._door.serve_forever, name="content", daemon=True)
-        serve.start()
+        context, self.pin = certified(self._root)
+        self.door = Door(taken, self.gate, context)
+        serve = self.door.serve_forever
+        threading.Thread(target=serve, args=(POLL_S,), name="content", daemon=True).start()
 
     def close(self) -> None:
         """Listen no longer."""
-        if self._door is not None:
-            self._door.shutdown()
-            self._door.server_close()
-            self._door = None
+        if self.door is not None:
+            self.door.shutdown()
+            self.door.server_close()
+            self.door = None
 
     async def run(
         self, island: str, *, session: Callable[[], str], tell: Tell, links: Links
     ) -> None:
         """Serve, and keep the centre informed, until cancelled. `session` returns the present
         session's token: a new session is told everything again."""
-        if self._gate is not None:
-            self._gate.island = island
+        if self.gate is not None:
+            self.gate.island = island
         await asyncio.to_thread(self.listen)
         told: object = None
         due_s = 0.0
@@ -93,20 +96,20 @@ class Sharing:
                 known = (session(), self._whole(), tuple(links()))
                 has_news = known != told or time.monotonic() > due_s
                 # An island that neither listens nor has figures has nothing to say.
-                if session() and has_news and (self._pin or known[2]):
+                if session() and has_news and (self.pin or known[2]):
                     told = known if await self._tell(tell, links()) else None
                     due_s = time.monotonic() + EVERY_S
                 await asyncio.sleep(LOOK_S)
         finally:
-            self.close()
+            await asyncio.to_thread(self.close)
 
     def _whole(self) -> tuple[str, ...]:
-        return self._cache.whole() if self._cache is not None and self._pin else ()
+        return self._cache.whole() if self._cache is not None and self.pin else ()
 
     async def _tell(self, tell: Tell, links: Mapping[str, tuple[float, int]]) -> bool:
         report = ContentReport(
             artifacts=self._whole(),
-            pin=self._pin,
+            pin=self.pin,
             links={
                 name: LinkReport(bandwidth_mbit_s=round(mbit_s, 2), age_ms=age_ms)
                 for name, (mbit_s, age_ms) in links.items()
@@ -115,8 +118,8 @@ class Sharing:
         try:
             said = await asyncio.to_thread(tell, msgspec.json.encode(report))
             key = msgspec.json.decode(said, type=ContentReply).key
-            if self._gate is not None:
-                self._gate.trust(key)
+            if self.gate is not None:
+                self.gate.trust(key)
         except NotFound:
             # A centre of before this: all content goes by way of it, as ever.
             return True

@@ -122,11 +122,11 @@ class Door(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket = listener
         self.gate = gate
         self._tls = tls
-        self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self.room = threading.BoundedSemaphore(CONNECTIONS_MAX)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread, while there is room."""
-        if not self._room.acquire(blocking=False):
+        if not self.room.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -141,7 +141,7 @@ class Door(socketserver.ThreadingMixIn, socketserver.TCPServer):
             log.debug("%s was not served: %s", client_address, error)
         finally:
             request.close()
-            self._room.release()
+            self.room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection ended in the middle; the other side tries again or elsewhere."""
