@@ -15,6 +15,9 @@ from enum import StrEnum
 from causeway.model.jobs import Attempt, AttemptState, FailureClass, Job, JobState, StopIntent
 from causeway.spec.tes_task import FAILED_STEP, FOLDER
 
+KILLED = 137
+"""As shells say it of what SIGKILL has ended."""
+
 
 class State(StrEnum):
     """States of a task, in the specification's words."""
@@ -226,10 +229,11 @@ def _command_log(one: CommandLog, attempt: Attempt, view: View) -> dict[str, obj
     found: dict[str, object] = {"start_time": instant(one.start_ms), "exit_code": one.exit_code}
     if one.end_ms:
         found["end_time"] = instant(one.end_ms)
-    elif attempt.state is not AttemptState.RUNNING and attempt.ended_ms:
-        # It was ended with its attempt: killed, or out of memory or time.
+    elif attempt.ended_ms:
         found["end_time"] = instant(attempt.ended_ms)
-        found["exit_code"] = 137 if attempt.exit_code in (None, 0) else attempt.exit_code
+        if attempt.state is not AttemptState.SUCCEEDED:
+            # It was ended with its attempt: killed, or out of memory or time.
+            found["exit_code"] = attempt.exit_code or KILLED
     if view is View.FULL:
         found |= {"stdout": one.stdout, "stderr": one.stderr}
     return found

@@ -28,6 +28,7 @@ from causeway.spec.tes_task import ARCHIVE, FOLDER, IMAGE_PLACE, Task
 
 PROGRAMS = ("program.py", "storage.py")
 DOCUMENT, PLAN = "document.json", "plan.json"
+_OWN_NAMES = frozenset({"tags", "env", "backend_parameters"})
 _READ_ONLY = frozenset({"id", "state", "logs", "creation_time"})
 
 
@@ -77,7 +78,7 @@ async def create(door: Door, caller: Caller, task: Task) -> str:
 
 def _document(task: Task, unsupported: tuple[str, ...]) -> dict[str, Any]:
     """Return what was sent, without what is not kept: defaults, and keys that nobody knows."""
-    found: dict[str, Any] = _spare(msgspec.to_builtins(task))
+    found: dict[str, Any] = _spare(json.loads(msgspec.json.encode(task)))
     parameters = found.get("resources", {}).get("backend_parameters", {})
     for key in unsupported:
         parameters.pop(key, None)
@@ -85,10 +86,10 @@ def _document(task: Task, unsupported: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _spare(value: Any) -> Any:
-    """Leave out what is empty, but for what the specification always has."""
+    """Leave out what is empty, but for a text that was sent so and what people named."""
     if isinstance(value, dict):
-        pairs = ((name, _spare(one)) for name, one in value.items())
-        return {name: one for name, one in pairs if one or name in ("content", "path", "url")}
+        pairs = ((name, one if name in _OWN_NAMES else _spare(one)) for name, one in value.items())
+        return {name: one for name, one in pairs if one or (name == "content" and one is not None)}
     return [_spare(one) for one in value] if isinstance(value, list) else value
 
 

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or __name__ != "__main__":
     from causeway.api.tes import storage
 else:
     # At the island there is no package: the two programs lie side by side.
@@ -59,7 +59,7 @@ class TaskError(Exception):
 
 def main(folder: Path) -> int:
     """Do what the plan says; return the exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, STOP.ask)
     plan = json.loads((folder / "plan.json").read_text())
     try:
         stage_in(plan, folder)
@@ -82,8 +82,27 @@ def say(words: str) -> int:
     return FAILED
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise SystemExit(TERMINATED)
+class Stop:
+    """What a SIGTERM does: it ends this program, but never between the start of a command and the
+    knowledge of it, or the command would go on alone."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.held = False
+
+    def ask(self, number: int, frame: object) -> None:
+        self.asked = True
+        if not self.held:
+            raise SystemExit(TERMINATED)
+
+    def let(self) -> None:
+        """End what was held back."""
+        self.held = False
+        if self.asked:
+            raise SystemExit(TERMINATED)
+
+
+STOP = Stop()
 
 
 # --- inputs -----------------------------------------------------------------------------------
@@ -181,17 +200,18 @@ def run_one(number: int, executor: dict[str, Any], base: dict[str, str]) -> int:
 
 def _run(command: list[str], workdir: str, env: dict[str, str], streams: dict[str, Any]) -> int:
     """Run a command to its end; what cannot be started ends as a shell says it."""
+    # Looked for on the command's own PATH, not on that of this program.
+    program = shutil.which(command[0], path=env.get("PATH", os.defpath)) or command[0]
+    STOP.held = True
     try:
-        # Looked for on the command's own PATH, not on that of this program.
-        program = shutil.which(command[0], path=env.get("PATH", os.defpath)) or command[0]
-        process = subprocess.Popen(
-            [command[0], *command[1:]], executable=program, cwd=workdir, env=env, **streams
-        )
+        process = subprocess.Popen(command, executable=program, cwd=workdir, env=env, **streams)
     except OSError as error:
+        STOP.let()
         sys.stderr.write(f"causeway tes: {command[0]}: {error.strerror}\n")
         sys.stderr.flush()
         return NOT_STARTED
     try:
+        STOP.let()
         code = process.wait()
     except BaseException:
         process.terminate()

@@ -31,6 +31,8 @@ from causeway.spec.tes_task import KEPT, PARAMETERS
 from causeway.spec.tes_view import State, View, is_task, state_of, task_of
 
 PREFIX = "/ga4gh/tes/v1"
+NAME = "Causeway"
+ABOUT = "Tasks run as jobs on a federation of islands."
 PAGE = 256
 PAGE_MAX = 2_047
 STEP = 500
@@ -88,26 +90,34 @@ def _opened(envelope: str) -> str:
 
 async def service_info(door: Door, request: Request) -> Response:
     """Say what this service is. Open to all, but for the folders of a project."""
-    storage = ["http://", "https://", "s3://", KEPT]
-    if "authorization" in request.headers:
-        try:
-            caller = await caller_of(door, request, AccessRole.VIEWER)
-            storage += [f"file://{one}" for one in folders.opened(door, caller.tenant)]
-        except Unauthenticated:
-            # Clients without a token send an empty one.
-            pass
+    base = str(request.base_url)
     body = {
         "id": f"{door.settings.issuer}.tes",
-        "name": "Causeway",
+        "name": NAME,
         "type": {"group": "org.ga4gh", "artifact": "tes", "version": "1.1.0"},
-        "description": "Tasks run as jobs on a federation of islands.",
-        "organization": {"name": door.settings.issuer, "url": str(request.base_url)},
-        "documentationUrl": str(request.base_url).rstrip("/") + "/v1/openapi.json",
+        "description": ABOUT,
+        "organization": {"name": door.settings.issuer, "url": base},
         "version": __version__,
-        "storage": storage,
+        "storage": await _storage(door, request),
         "tesResources_backend_parameters": sorted(PARAMETERS),
     }
     return json_response(body)
+
+
+async def older_service_info(door: Door, request: Request) -> Response:
+    """Say it in the words of version 1.0, where its clients ask for it (py-tes before 1.1)."""
+    return json_response({"name": NAME, "doc": ABOUT, "storage": await _storage(door, request)})
+
+
+async def _storage(door: Door, request: Request) -> list[str]:
+    """Return what addresses may begin with."""
+    found = ["http://", "https://", "s3://", KEPT]
+    try:
+        caller = await caller_of(door, request, AccessRole.VIEWER)
+    except Unauthenticated:
+        # Anybody may ask what this is; which folders are open is for those who may use them.
+        return found
+    return found + [f"file://{one}" for one in folders.opened(door, caller.tenant)]
 
 
 class TaskDoor:
@@ -232,11 +242,11 @@ def _view(request: Request) -> View:
 
 
 def routes(door: Door, documents: looks.Documents, handovers: Handovers) -> list[Route]:
-    """Return the routes. Clients of version 1.0 ask for the service's description among tasks."""
+    """Return the routes."""
     tasks = TaskDoor(documents, handovers)
     rows = (
         ("GET", "/service-info", service_info),
-        ("GET", "/tasks/service-info", service_info),
+        ("GET", "/tasks/service-info", older_service_info),
         ("POST", "/tasks", tasks.create),
         ("GET", "/tasks", tasks.list),
         ("POST", "/tasks/{task}:cancel", tasks.cancel),

@@ -245,7 +245,7 @@ def s3_request(
     region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
     endpoint = env.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
     host = urllib.parse.urlsplit(endpoint).netloc
-    path = "/" + urllib.parse.quote(f"{bucket}/{key}", safe="/-_.~")
+    path = "/" + urllib.parse.quote(f"{bucket}/{key}" if bucket else key, safe="/-_.~")
     asked = "&".join(
         f"{urllib.parse.quote(name, safe='-_.~')}={urllib.parse.quote(value, safe='-_.~')}"
         for name, value in sorted(query.items())
