@@ -38,6 +38,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("shell", "interactive:shell", JOBS, "Start a shell on an island and attach to it."),
     ("attach", "interactive:attach", JOBS, "Attach to the shell of an interactive job."),
     ("forward", "interactive:forward", JOBS, "Let a local port lead to a job's port."),
+    ("bootstrap", "bootstrap:bootstrap", FLEET, "Let SSH hosts join as islands."),
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
     ("latency", "fleet:latency", FLEET, "Show how far islands are from one another."),
     ("offers", "fleet:offers", FLEET, "Search live offers."),
