@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from causeway.discover import Filter
 
 DEFAULT_TENANT = "default"
-ENGINES = ("local",)
+ENGINES = ("local", "slurm")
 """What may run the work of an island."""
 
 

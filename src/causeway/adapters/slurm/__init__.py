@@ -1,0 +1,33 @@
+"""Slurm: attempts become jobs of a cluster, through its commands or through slurmrestd.
+
+settings     the table `[engine]` of a profile
+values       what is known of a cluster, whichever way it was asked
+texts        what commands print -> values      answers   what slurmrestd says -> values
+reasons      Slurm's tokens and sentences -> ours
+orders       a launch -> a job of Slurm         inventory a cluster -> an island
+attempts     one attempt, and what is known of it -> how it ended
+             (all of the above is pure)
+speaker      the questions; cli and rest ask them
+keeping      what is on disk before Slurm hears of a job
+submitting, asking, ledger, engine              the parts of the engine, each in its thread
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causeway.adapters.slurm.settings import parse
+from causeway.ports import Clock
+from causeway.ports.engine import Engine
+
+
+def open_engine(settings: Mapping[str, Any], *, root: Path, clock: Clock) -> Engine:
+    """Open the engine that the table `[engine]` of a profile describes."""
+    from causeway.adapters.slurm.cli import Commands
+    from causeway.adapters.slurm.engine import SlurmEngine
+
+    told = parse(settings)
+    speaker = Commands(folder=told.commands, conf=told.conf)
+    return SlurmEngine(root, clock=clock, speaker=speaker, settings=told)

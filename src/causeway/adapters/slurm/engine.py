@@ -1,0 +1,237 @@
+"""`SlurmEngine`: attempts as jobs of a Slurm cluster.
+
+Everything about attempts belongs to one thread (`slurm`): it takes wishes and answers from its
+inbox, looks into folders, answers beats, judges, and publishes what `poll` shows. What blocks for
+long happens elsewhere: questions in the asker's thread, submissions and cancellations in a small
+pool. So a Slurm that does not answer never keeps a lease from being granted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from causeway.adapters.runner import install
+from causeway.adapters.slurm import inventory
+from causeway.adapters.slurm.asking import Answer, Asker, look
+from causeway.adapters.slurm.attempts import Attempt, Key, Outcome
+from causeway.adapters.slurm.keeping import own_mark
+from causeway.adapters.slurm.ledger import Ledger
+from causeway.adapters.slurm.settings import Settings
+from causeway.adapters.slurm.speaker import Silent, Speaker
+from causeway.adapters.slurm.submitting import Done, Submitter
+from causeway.adapters.slurm.values import Cluster, Node, Partition
+from causeway.model.islands import Inventory
+from causeway.model.jobs import FailureClass
+from causeway.model.resources import Capacity
+from causeway.ports import Clock
+from causeway.ports.engine import Condition, Launch, Status
+
+SUBMITTERS = 4
+PROBE_TRIES = 5
+PROBE_WAIT_S = 1.0
+TURN_S_MAX = 1.0
+
+
+class SlurmEngine:
+    """Runs attempts in one Slurm cluster."""
+
+    def __init__(self, root: Path, *, clock: Clock, speaker: Speaker, settings: Settings) -> None:
+        """Begin to watch; attempts of an earlier agent are found again below `root`."""
+        self._root = root.resolve()
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._speaker = speaker
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(SUBMITTERS, thread_name_prefix="slurm-does")
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._changed: Callable[[], None] = lambda: None
+        self._closed = False
+        self._until_ms = 0
+        self._shown: Mapping[Key, Status] = {}
+        self._condition = Condition()
+        self._nodes: tuple[Node, ...] = ()
+        self._partitions: tuple[Partition, ...] = ()
+        self._silence = ""
+        mark = own_mark(self._root)
+        self._ledger = Ledger(self._root, mark=mark, clock=clock)
+        self._submitter = Submitter(
+            speaker, settings, mark=mark, program=install(self._root), view=self._view
+        )
+        self._asker = Asker(
+            speaker,
+            poll_s=settings.poll_s,
+            hear=lambda answer: self._wish(lambda: self._heard(answer)),
+            now_ms=clock.monotonic_ms,
+        )
+        self._ledger.adopt()
+        self._show()
+        self._thread = threading.Thread(target=self._run, name="slurm", daemon=True)
+        self._thread.start()
+        self._asker.start()
+
+    # --- the port ------------------------------------------------------------------------------
+
+    @property
+    def outlives(self) -> bool:
+        return True
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def probe(self) -> Inventory:
+        cluster, nodes, partitions = self._look()
+        offered = inventory.offered(nodes, partitions, self._settings.partitions)
+        return inventory.inventory(
+            offered,
+            cluster,
+            devices=self._settings.devices,
+            disk_bytes=shutil.disk_usage(self._root).free,
+            agent_version=importlib.metadata.version("causeway"),
+        )
+
+    def condition(self) -> Condition:
+        return self._condition
+
+    def grant(self, until_ms: int) -> None:
+        self._until_ms = max(self._until_ms, until_ms)
+
+    def start(self, launch: Launch) -> None:
+        self._wish(lambda: self._begin(launch))
+
+    def stop(self, job: str, fence: int, *, grace_ms: int) -> None:
+        self._wish(lambda: self._stop((job, fence), grace_ms))
+
+    def poll(self) -> Mapping[Key, Status]:
+        return self._shown
+
+    def forget(self, job: str, fence: int) -> None:
+        key = (job, fence)
+        self._shown = {one: status for one, status in self._shown.items() if one != key}
+        self._wish(lambda: self._forget(key))
+
+    def close(self) -> None:
+        self._closed = True
+        self._asker.close()
+        self._wish(lambda: None)
+        self._thread.join(5)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    # --- the thread ----------------------------------------------------------------------------
+
+    def _wish(self, wish: Callable[[], None]) -> None:
+        self._inbox.put(wish)
+
+    def _run(self) -> None:
+        while not self._closed:
+            wait_ms_max = round(self._settings.wait_s_max * 1000)
+            due_ms = self._ledger.watch(self._until_ms, wait_ms_max=wait_ms_max)
+            self._cancel()
+            self._show()
+            wait_s = (due_ms - self._clock.monotonic_ms()) / 1000
+            try:
+                self._inbox.get(timeout=min(TURN_S_MAX, max(0.001, wait_s)))()
+                while True:
+                    self._inbox.get_nowait()()
+            except queue.Empty:
+                continue
+
+    def _begin(self, launch: Launch) -> None:
+        if (launch.job, launch.fence) in self._ledger.attempts:
+            return
+        at = self._ledger.add(launch, self._submitter.submission(launch))
+
+        def submit() -> None:
+            try:
+                done = self._submitter.submit(launch, at.told)
+            except Exception as error:
+                # What nobody foresaw ends this attempt, and no other.
+                message = f"{type(error).__name__}: {error}"
+                ended = Outcome(phase="failed", failure=FailureClass.ENGINE, message=message)
+                done = Done(told=at.told, outcome=ended)
+            self._wish(lambda: self._submitted(at, done))
+
+        self._pool.submit(submit)
+
+    def _submitted(self, at: Attempt, done: Done) -> None:
+        if done.doubt:
+            self._ledger.doubtful(at, done.doubt)
+        else:
+            self._ledger.submitted(at, done.told, done.outcome)
+        if done.outcome is not None or done.doubt:
+            # A refusal often means that the cluster has changed since it was last looked at.
+            self._asker.look_at_cluster()
+
+    def _stop(self, key: Key, grace_ms: int) -> None:
+        self._ledger.stop(key, grace_ms)
+
+    def _forget(self, key: Key) -> None:
+        self._ledger.forget(key)
+
+    def _cancel(self) -> None:
+        """Have Slurm kill what is to be killed; what it does not hear of is tried again."""
+        numbers = self._ledger.to_cancel()
+        if not numbers:
+            return
+
+        def cancel() -> None:
+            try:
+                self._speaker.cancel(numbers, kill=True)
+            except Silent:
+                # The jobs stay condemned until Slurm shows them gone, so it is asked again.
+                return
+
+        self._pool.submit(cancel)
+
+    def _heard(self, answer: Answer) -> None:
+        self._silence = answer.silence
+        if answer.nodes is not None and answer.partitions is not None:
+            self._nodes, self._partitions = answer.nodes, answer.partitions
+        if answer.cluster is not None:
+            self._ledger.accounting = answer.cluster.accounting
+        if answer.jobs is not None:
+            self._ledger.hear(answer.jobs, answer.accounted, asked_ms=answer.asked_ms)
+        self._condition = self._judged()
+
+    def _judged(self) -> Condition:
+        names = self._settings.partitions
+        problems = inventory.problems(self._partitions, names) if self._partitions else ()
+        if self._silence:
+            problems = (self._silence, *problems)
+        if self._ledger.unseen:
+            problems = (*problems, self._ledger.unseen)
+        offered = inventory.offered(self._nodes, self._partitions, names)
+        held = inventory.occupied(offered, self._ledger.holds())
+        return Condition(occupied=held if self._nodes else Capacity(), problems=problems)
+
+    def _show(self) -> None:
+        """Publish what changed, and tell the asker how much there is to ask for."""
+        shown, news = self._ledger.statuses(), False
+        before = self._shown
+        for key, status in shown.items():
+            was = before.get(key)
+            news |= was is None or was.phase != status.phase or was.message != status.message
+        self._shown = shown
+        counts = self._ledger.counts()
+        self._asker.tell(open_=counts.open, waiting=counts.waiting, wanted=counts.accounts)
+        if news:
+            self._changed()
+
+    # --- what is asked of the cluster as a whole -------------------------------------------------
+
+    def _look(self) -> tuple[Cluster, tuple[Node, ...], tuple[Partition, ...]]:
+        for _ in range(PROBE_TRIES - 1):
+            try:
+                return look(self._speaker)
+            except Silent:
+                time.sleep(PROBE_WAIT_S)
+        return look(self._speaker)
+
+    def _view(self) -> tuple[tuple[Node, ...], tuple[Partition, ...]]:
+        return self._nodes, self._partitions

@@ -1,0 +1,70 @@
+"""What the engine keeps on disk: its mark, and one record of each submission.
+
+A record is on the disk, whole, before Slurm hears of the job, and once more with the job's number
+after that. It lies in the attempt's own folder and goes with it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from causeway.adapters.runner.desk import FOLDER
+from causeway.adapters.slurm.attempts import Submission
+
+RECORD = "submission.json"
+
+
+def own_mark(root: Path) -> str:
+    """Return the mark of this island's jobs in Slurm; made once, and kept in the agent's folder."""
+    path = root / "slurm-mark"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        mark = secrets.token_hex(6)
+        put(path, f"{mark}\n".encode())
+        return mark
+
+
+def write(folder: Path, told: Submission) -> None:
+    """Make a record durable. `OSError` when the disk refuses."""
+    put(folder / FOLDER / RECORD, msgspec.json.encode(told))
+
+
+def submitted(folder: Path, told: Submission, number: int) -> Submission:
+    """Add Slurm's number to a record."""
+    known = replace(told, number=number)
+    write(folder, known)
+    return known
+
+
+def read_all(root: Path) -> list[tuple[Path, Submission]]:
+    """Return what was handed to Slurm and not forgotten, with the folders."""
+    found = []
+    for path in sorted((root / "attempts").glob(f"*/{FOLDER}/{RECORD}")):
+        try:
+            told = msgspec.json.decode(path.read_bytes(), type=Submission)
+        except (OSError, msgspec.MsgspecError):
+            # Its folder is being removed, or it was never written whole: Slurm has not heard of it.
+            continue
+        found.append((path.parent.parent, told))
+    return found
+
+
+def put(path: Path, data: bytes) -> None:
+    """Put a file in place, whole and durable."""
+    fresh = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,419 @@
+"""All attempts of one island in Slurm, and what each turn of time or news does to them.
+
+Used by the engine's one thread. It looks into folders and writes grants there, which takes
+microseconds; it never asks Slurm anything, and never waits. What is to be cancelled it names
+(`to_cancel`), again and again until Slurm shows that it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from causeway.adapters.local.power import model_mj
+from causeway.adapters.runner import Desk, End
+from causeway.adapters.slurm import keeping, orders, reasons
+from causeway.adapters.slurm.attempts import (
+    UNSEEN_FOLDER,
+    Attempt,
+    Key,
+    Outcome,
+    Submission,
+    judge,
+    unseen,
+    waiting,
+)
+from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
+from causeway.model.jobs import FailureClass
+from causeway.model.protocol import Phase
+from causeway.model.resources import Capacity
+from causeway.model.usage import EnergyQuality
+from causeway.ports import Clock
+from causeway.ports.engine import Launch, Status
+
+LOOK_MS_MIN = 20
+LOOK_MS_WAITING = 500
+LOOK_MS_RUNNING = 250
+LOOK_MS_MAX = 2_500
+LOOK_SHARE = 20
+"""A folder is looked at after a twentieth of the time that it has been as it is."""
+GRANT_SHARE = 16
+CANCEL_AGAIN_MS = 5_000
+ACCOUNTS_MS = 10_000
+"""How long an end waits for what the accounting says of it."""
+TAGS_KEPT = 4_096
+IDLE_MS = 60_000
+OUTPUT_BYTES = 2_048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much there is to ask Slurm for."""
+
+    open: int
+    waiting: int
+    accounts: tuple[int, ...]
+
+
+class Ledger:
+    """The attempts."""
+
+    def __init__(self, root: Path, *, mark: str, clock: Clock) -> None:
+        self.attempts: dict[Key, Attempt] = {}
+        self.accounting = False
+        """Whether the cluster keeps accounts; then they are the truth about usage."""
+        self.unseen = ""
+        """Set while nodes have lately failed to see the agent's folder."""
+        self._root = root
+        self._mark = mark
+        self._clock = clock
+        self._strays: dict[Key, JobRow] = {}
+        """Jobs with this island's mark that nobody here knows."""
+        self._condemned: dict[int, int] = {}
+        """Jobs that must go -> when Slurm is asked next."""
+        self._dead: dict[str, None] = {}
+        """Tags of submissions that are over."""
+        self._shown: dict[Key, Status] = {}
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Take up what an earlier agent has left."""
+        for folder, told in keeping.read_all(self._root):
+            desk = Desk(folder, told.ranks)
+            at = Attempt(told=told, folder=folder, desk=desk, since_ms=self._now())
+            at.unsure = told.number == 0
+            at.stop_ms = desk.asked_to_stop()
+            if at.stop_ms >= 0:
+                at.kill_at_ms = self._now() + at.stop_ms
+            self.attempts[at.key] = at
+            self._look(at, until_ms=0)
+
+    def add(self, launch: Launch, told: Submission) -> Attempt:
+        """Take up a new attempt, which is being submitted."""
+        at = Attempt(
+            told=told,
+            folder=launch.folder,
+            desk=Desk(launch.folder, told.ranks),
+            since_ms=self._now(),
+            submitting=True,
+        )
+        self.attempts[at.key] = at
+        self._touch(at)
+        return at
+
+    def submitted(self, at: Attempt, told: Submission, outcome: Outcome | None) -> None:
+        """A submission is over: Slurm took it, or it ended at once."""
+        at.told, at.submitting, at.submitted_ms = told, False, self._now()
+        at.look_ms = 0
+        if self.attempts.get(at.key) is not at:
+            # It was forgotten meanwhile.
+            at.desk.call_off()
+            self._bury(at)
+        elif outcome is not None:
+            self._end(at, outcome)
+        elif at.stop_ms >= 0:
+            self._press(at)
+
+    def doubtful(self, at: Attempt, why: str) -> None:
+        """Slurm's answer was lost, so nobody knows whether it has the job. Unless a runner has
+        begun already, none ever will: then it is over, and certainly not begun twice."""
+        at.submitting, at.submitted_ms, at.unsure = False, self._now(), True
+        if at.desk.call_off():
+            self._end(at, _failed(FailureClass.ENGINE, f"it was not submitted: {why}"))
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def stop(self, key: Key, grace_ms: int) -> None:
+        """Ask an attempt to end."""
+        at = self.attempts.get(key)
+        if at is None or at.outcome is not None or 0 <= at.stop_ms <= grace_ms:
+            return
+        at.stop_ms = max(0, grace_ms)
+        at.kill_at_ms = self._now() + at.stop_ms
+        if not at.submitting:
+            self._press(at)
+
+    def _press(self, at: Attempt) -> None:
+        """Carry a stop out: runners that have begun are told, others never begin."""
+        at.desk.stop(at.stop_ms)
+        at.look_ms = 0
+        if at.desk.call_off():
+            self._end(at, Outcome(phase=Phase.STOPPED, message="it was stopped before it began"))
+
+    def forget(self, key: Key) -> None:
+        """Kill what is left of an attempt and drop its record."""
+        stray = self._strays.pop(key, None)
+        if stray is not None:
+            self._condemned.setdefault(stray.id, 0)
+        self._shown.pop(key, None)
+        at = self.attempts.pop(key, None)
+        if at is None or at.submitting:
+            return
+        if at.outcome is None:
+            at.desk.stop(0)
+            at.desk.call_off()
+        self._bury(at)
+
+    def _bury(self, at: Attempt) -> None:
+        """Remember that its job must not be there any more."""
+        self._dead[at.told.tag] = None
+        while len(self._dead) > TAGS_KEPT:
+            del self._dead[next(iter(self._dead))]
+        natural = at.outcome is not None and at.outcome.phase == Phase.SUCCEEDED
+        if at.told.number and not natural and not (at.row and at.row.state in FINAL):
+            self._condemned.setdefault(at.told.number, 0)
+
+    def to_cancel(self) -> tuple[int, ...]:
+        """Return the jobs that Slurm is to be asked to kill now."""
+        now = self._now()
+        due = tuple(number for number, at_ms in self._condemned.items() if at_ms <= now)
+        for number in due:
+            self._condemned[number] = now + CANCEL_AGAIN_MS
+        return due
+
+    # -- what Slurm says ------------------------------------------------------------------------
+
+    def hear(
+        self, rows: Iterable[JobRow], accounted: Iterable[Accounted], *, asked_ms: int
+    ) -> None:
+        """Take an answer in that was asked for at `asked_ms`."""
+        by_tag = {at.told.tag: at for at in self.attempts.values()}
+        found, strays = set(), {}
+        there = {}
+        for row in rows:
+            there[row.id] = row
+            mark = orders.parse_mark(row.comment)
+            if mark is None or mark.island != self._mark:
+                continue
+            at = by_tag.get(mark.tag)
+            if at is not None:
+                found.add(mark.tag)
+                self._seen(at, row)
+            elif row.state not in FINAL:
+                key = (mark.job, mark.fence)
+                if mark.tag in self._dead or key in self.attempts:
+                    self._condemned.setdefault(row.id, 0)
+                elif row.id not in self._condemned:
+                    strays[key] = row
+        self._show_strays(strays)
+        for number in list(self._condemned):
+            gone = there.get(number)
+            if gone is None or gone.state in FINAL:
+                del self._condemned[number]
+        accounts = {one.id: one for one in accounted}
+        for at in list(self.attempts.values()):
+            at.accounted = accounts.get(at.told.number, at.accounted)
+            if at.told.tag not in found and not at.submitting and at.submitted_ms <= asked_ms:
+                self._not_seen(at)
+
+    def _seen(self, at: Attempt, row: JobRow) -> None:
+        if not at.told.number:
+            at.told, at.unsure = replace(at.told, number=row.id), False
+            keeping.write(at.folder, at.told)
+        news = at.row != row
+        at.row, at.missing = row, 0
+        if not news or at.outcome is not None:
+            return
+        at.look_ms = 0
+        if row.exit_status >> 8 == UNSEEN_FOLDER and row.state is JobState.FAILED:
+            self.unseen = unseen(row.nodes)
+        never = reasons.never(row.reason) if row.state is JobState.PENDING else ""
+        if never:
+            self.withdraw(at, never)
+        self._touch(at)
+
+    def withdraw(self, at: Attempt, why: str) -> None:
+        """Take a job back that waits in vain, so that the work goes elsewhere."""
+        if at.desk.call_off():
+            self._end(at, _failed(FailureClass.REFUSED, why))
+
+    def _not_seen(self, at: Attempt) -> None:
+        at.missing += 1
+        if at.unsure and at.outcome is None:
+            self.doubtful(at, "the agent ended before Slurm had it")
+        at.look_ms = 0
+
+    def _show_strays(self, strays: Mapping[Key, JobRow]) -> None:
+        for key in self._strays.keys() - strays.keys():
+            self._shown.pop(key, None)
+        self._strays = dict(strays)
+        for key, row in strays.items():
+            phase = Phase.STARTING if row.state is JobState.PENDING else Phase.RUNNING
+            self._shown[key] = Status(phase=phase, message="Slurm has it; nobody here knows it")
+
+    # -- what time brings -----------------------------------------------------------------------
+
+    def watch(self, until_ms: int, *, wait_ms_max: int = 0) -> int:
+        """Look into every folder that is due; return when the next one is."""
+        now = self._now()
+        due = now + IDLE_MS
+        for at in list(self.attempts.values()):
+            if at.submitting or (at.outcome is not None and at.published):
+                continue
+            if at.look_ms <= now:
+                self._look(at, until_ms=until_ms)
+                if wait_ms_max and not at.started_ms and now - at.since_ms >= wait_ms_max:
+                    reason = waiting(at)
+                    self.withdraw(at, f"it waited in Slurm for {wait_ms_max / 1000:g} s: {reason}")
+            due = min(due, at.look_ms)
+        return min([due, *self._condemned.values()])
+
+    def _look(self, at: Attempt, *, until_ms: int) -> None:
+        if at.outcome is not None:
+            self._touch(at)
+            at.look_ms = self._now() + LOOK_MS_RUNNING
+            return
+        beats = at.desk.beats()
+        now = self._now()
+        alive = [(rank, beat) for rank, beat in enumerate(beats) if beat is not None]
+        for rank, beat in alive:
+            if at.told.guard and not 0 < at.kill_at_ms <= now:
+                at.desk.answer(rank, beat, now_ms=now, until_ms=until_ms)
+                at.for_ms = until_ms - now
+            if beat.age_ms and not at.started_ms:
+                at.started_ms = now - beat.age_ms
+        at.cpu_ms = max(at.cpu_ms, sum(beat.cpu_ms for _, beat in alive))
+        at.memory_bytes = sum(beat.memory_bytes for _, beat in alive)
+        if alive or at.row is not None:
+            self._read(at, now)
+        if 0 < at.kill_at_ms <= now:
+            self._kill(at)
+        outcome = judge(at, now)
+        if outcome is not None:
+            self._end(at, outcome)
+        at.look_ms = now + self._pause_ms(at, now)
+        self._touch(at)
+
+    def _read(self, at: Attempt, now: int) -> None:
+        """Read the records of its runners."""
+        at.ranks = at.desk.seen()
+        started = [rank.started_ms for rank in at.ranks if rank.started_ms]
+        if started and not at.started_ms:
+            # By the wall clocks of two machines, but not before it was last seen not to have begun.
+            by_wall_ms = now - max(0, self._clock.now_ms() - min(started))
+            at.started_ms = max(1, by_wall_ms, at.before_ms)
+        if not started:
+            at.before_ms = now
+        if at.over and not at.quiet_ms:
+            at.quiet_ms = now
+            at.cpu_ms = max(at.cpu_ms, sum(rank.cpu_ms for rank in at.ranks))
+        broken = any(rank.end is End.EXIT and rank.code for rank in at.ranks)
+        if broken and at.told.ranks > 1 and not at.over:
+            self._kill(at)
+        failed = at.row is not None and at.row.state in FINAL and at.row.exit_status
+        if failed and not at.output:
+            at.output = _last_words(at.folder)
+
+    def _kill(self, at: Attempt) -> None:
+        if at.told.number and not at.killed:
+            at.killed = True
+            self._condemned.setdefault(at.told.number, 0)
+
+    def _pause_ms(self, at: Attempt, now: int) -> int:
+        """Return after how long its folder is to be looked at again."""
+        if at.quiet_ms or at.stop_ms >= 0:
+            return LOOK_MS_MIN * 2
+        if not at.started_ms:
+            share = (now - at.since_ms) // LOOK_SHARE
+            begun = any(rank.waiting for rank in at.ranks)
+            return LOOK_MS_MIN if begun else min(max(LOOK_MS_MIN, share), LOOK_MS_WAITING)
+        share = (now - at.started_ms) // LOOK_SHARE
+        most = min(max(LOOK_MS_RUNNING, at.for_ms // GRANT_SHARE), LOOK_MS_MAX)
+        return min(max(LOOK_MS_MIN, share), most)
+
+    def _end(self, at: Attempt, outcome: Outcome) -> None:
+        now = self._now()
+        at.outcome, at.over_ms = outcome, now
+        if at.started_ms:
+            ran_ms = max((rank.ran_ms for rank in at.ranks), default=0)
+            at.ended_ms = min(now, at.started_ms + ran_ms) if at.over else now
+        if outcome.phase == Phase.SUCCEEDED:
+            self.unseen = ""
+        self._bury(at)
+        at.look_ms = now
+        self._touch(at)
+
+    # -- what is shown --------------------------------------------------------------------------
+
+    def statuses(self) -> dict[Key, Status]:
+        """Return what `poll` shows."""
+        return dict(self._shown)
+
+    def counts(self) -> Counts:
+        """Return how much there is to ask for."""
+        open_ = [at for at in self.attempts.values() if at.outcome is None]
+        waits = sum(1 for at in open_ if not at.started_ms or at.quiet_ms or at.stop_ms >= 0)
+        accounts = [at.told.number for at in self.attempts.values() if self._wants_accounts(at)]
+        return Counts(
+            open=len(open_),
+            waiting=waits + len(self._condemned) + len(accounts),
+            accounts=tuple(accounts),
+        )
+
+    def holds(self) -> Capacity:
+        """Return what this island's own jobs hold of the cluster."""
+        each = [at.holds for at in self.attempts.values()]
+        return Capacity(
+            cpu_milli=sum(one.cpu_milli for one in each),
+            memory_bytes=sum(one.memory_bytes for one in each),
+            accelerators=sum(one.accelerators for one in each),
+        )
+
+    def _wants_accounts(self, at: Attempt) -> bool:
+        """Say whether an end is held back until the accounting has it."""
+        if not self.accounting or at.outcome is None or not at.started_ms or not at.told.number:
+            return False
+        known = at.accounted is not None and at.accounted.over
+        return not known and self._now() - at.over_ms < ACCOUNTS_MS
+
+    def _touch(self, at: Attempt) -> None:
+        """Work out anew what `poll` shows of an attempt."""
+        held_back = self._wants_accounts(at)
+        if self.attempts.get(at.key) is at:
+            at.published = at.outcome is not None and not held_back
+            self._shown[at.key] = _status(at, None if held_back else at.outcome)
+
+    def _now(self) -> int:
+        return self._clock.monotonic_ms()
+
+
+def _status(at: Attempt, outcome: Outcome | None) -> Status:
+    told = at.told
+    cpu_ms = at.cpu_ms
+    if outcome is not None and at.accounted is not None and at.accounted.cpu_ms:
+        cpu_ms = at.accounted.cpu_ms
+    wall_ms = 0
+    if at.started_ms:
+        wall_ms = max(0, (at.ended_ms or at.look_ms) - at.started_ms)
+    devices_mj = round(told.watts * told.accelerators * told.ranks * wall_ms)
+    phase = Phase.RUNNING if at.started_ms else Phase.STARTING
+    return Status(
+        phase=outcome.phase if outcome else phase,
+        exit_code=outcome.exit_code if outcome else None,
+        failure=outcome.failure if outcome else None,
+        message=outcome.message if outcome else "" if at.started_ms else waiting(at),
+        isolation="process",
+        cpu_ms=cpu_ms,
+        energy_mj=model_mj(cpu_ms=cpu_ms, wall_ms=wall_ms, devices=told.cores * told.ranks)
+        + devices_mj,
+        energy_quality=EnergyQuality.NAMEPLATE if devices_mj else EnergyQuality.MODEL,
+        memory_bytes=0 if outcome else at.memory_bytes,
+        started_monotonic_ms=at.started_ms,
+        ended_monotonic_ms=at.ended_ms if outcome else 0,
+    )
+
+
+def _failed(failure: FailureClass, message: str) -> Outcome:
+    return Outcome(phase=Phase.FAILED, failure=failure, message=message)
+
+
+def _last_words(folder: Path) -> str:
+    """Return the end of what the batch script itself said; nothing when there is none."""
+    try:
+        data = (folder / "runner" / "slurm.out").read_bytes()[-OUTPUT_BYTES:]
+    except OSError:
+        return ""
+    lines: Sequence[str] = data.decode("utf-8", "replace").strip().splitlines()
+    return " ".join(lines[-3:])[-300:]
