@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from causeway.model.errors import CausewayError, NotFound
+from causeway.model.errors import CausewayError, NotFound, TooLarge
 from causeway.sdk import calls
 from causeway.sdk.client import Client
 from causeway.sdk.transfer import HttpTransfer
 
 PAGE = 1_000
 LAST_WORDS_LINES = 20
+FETCH_BYTES_MAX = 4 * 1024**3
+"""Results of one chunk: an island may be a stranger's, and they are read into memory."""
 
 
 class Desk:
@@ -55,6 +57,15 @@ class Desk:
     @contextmanager
     def fetched(self, artifact: str) -> Iterator[Path]:
         """Fetch an artefact into a folder that is there for as long as it is looked at."""
+        found = self.known(artifact)
+        if found is None:
+            raise NotFound(f"there is no artefact {artifact}")
+        if found["artifact"]["bytes"] > FETCH_BYTES_MAX:
+            raise TooLarge(
+                f"{artifact} has {found['artifact']['bytes']:,} bytes; the most that is fetched "
+                f"here is {FETCH_BYTES_MAX:,}",
+                hint="write large results to a file, or send them to a store of yours",
+            )
         with scratch() as folder:
             self._transfer.pull(artifact, folder)
             yield folder

@@ -83,10 +83,12 @@ def read(place: Path, chunk: Chunk, *, pickled: bool, island: str) -> Outcomes:
         for index, kind, seconds, payload in _frames(place.read_bytes()):
             if index not in chunk.indices or index in found or not 0 <= seconds < 10**9:
                 raise ValueError(f"a result for task {index}")
+            if kind == runner.READY:
+                continue
             if kind == runner.MISFIT:
                 return Outcomes(tasks=tuple(found.values()), misfit=_text(payload))
             found[index] = _outcome(index, kind, payload, seconds=seconds, pickled=pickled)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise InvalidInput(
             f"what {island} sent back for tasks {chunk.start}-{chunk.stop - 1} cannot be read: "
             f"{error}"

@@ -276,9 +276,9 @@ class Run:
 
     def _ended(self, wave: Wave, chunk: Chunk, view: dict[str, Any], desk: Desk) -> None:
         if view["state"] == JobState.SUCCEEDED.value:
-            self._came_back(chunk, view, desk)
+            self._came_back(chunk, view, desk, recovered=wave.recovered)
         elif view["state"] == JobState.FAILED.value:
-            self._died(chunk, view, desk)
+            self._died(chunk, view, desk.last_words(str(view["id"])))
         elif wave.recovered:
             # The earlier program was interrupted; this one asks for the rest.
             with self._lock:
@@ -293,22 +293,20 @@ class Run:
             for future in left:
                 future.forget()
 
-    def _came_back(self, chunk: Chunk, view: dict[str, Any], desk: Desk) -> None:
-        pickled = self.options.results == "pickle"
+    def _came_back(
+        self, chunk: Chunk, view: dict[str, Any], desk: Desk, *, recovered: bool
+    ) -> None:
         island = str(view["island"]).rpartition(":")[2] or "its island"
         try:
-            with desk.fetched(str(view["outputs"].get(RESULTS, ""))) as folder:
-                found = outcomes.read(folder / RESULTS, chunk, pickled=pickled, island=island)
+            found = self._fetch(chunk, view["outputs"].get(RESULTS, ""), desk, island)
         except NotFound:
-            # Its results are no longer kept: it is as if it had never run.
-            with self._lock:
-                self._ledger.give_back(chunk)
+            if recovered:
+                # A run of long ago: what is no longer kept is as if it had never run.
+                with self._lock:
+                    self._ledger.give_back(chunk)
+            else:
+                self._died(chunk, view, "it ended well, but its results are not at the centre")
             return
-        except InvalidInput as error:
-            wrong = error
-            found = Outcomes(
-                tasks=tuple(Outcome(index=i, seconds=0.0, error=wrong) for i in chunk.indices)
-            )
         with self._lock:
             self._ledger.come_back(chunk, {task.index: task.seconds for task in found.tasks})
         for task in found.tasks:
@@ -321,6 +319,20 @@ class Run:
                     "an island or an image with this Python and your packages",
                 )
             )
+
+    def _fetch(self, chunk: Chunk, artifact: str, desk: Desk, island: str) -> Outcomes:
+        """Return what a chunk sent back; what cannot be read is the error of each of its tasks."""
+        if not artifact:
+            raise NotFound("a chunk without results")
+        pickled = self.options.results == "pickle"
+        try:
+            with desk.fetched(artifact) as folder:
+                return outcomes.read(folder / RESULTS, chunk, pickled=pickled, island=island)
+        except InvalidInput as error:
+            wrong = error
+        return Outcomes(
+            tasks=tuple(Outcome(index=i, seconds=0.0, error=wrong) for i in chunk.indices)
+        )
 
     def _settle(self, task: Outcome) -> None:
         """Give a task its outcome: the first one counts."""
@@ -335,10 +347,10 @@ class Run:
         else:
             future.settle(lambda it: it.set_exception(task.error))
 
-    def _died(self, chunk: Chunk, view: dict[str, Any], desk: Desk) -> None:
+    def _died(self, chunk: Chunk, view: dict[str, Any], words: str) -> None:
         error = RemoteError(
             f"job {view['id']} failed: {view['headline']}",
-            traceback=desk.last_words(str(view["id"])),
+            traceback=words,
             hint=f"causeway explain {view['id']}",
         )
         with self._lock:

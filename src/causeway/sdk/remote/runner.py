@@ -37,6 +37,8 @@ ERROR, PICKLED_ERROR = b"e", b"x"
 """What the function raised: its description, or that and itself."""
 DIED = b"d"
 """The process ended under the task; the payload says how."""
+READY = b"r"
+"""The function is loaded: the time of the first task begins."""
 MISFIT = b"m"
 """Nothing can run here: another Python, or a function that cannot be loaded."""
 RESULTS_BYTES_MAX = 256 * 1024**2
@@ -113,7 +115,7 @@ def run_to_the_end(chunk: Chunk) -> None:
 
 def watch(child: int, chunk: Chunk) -> str:
     """Wait for the child; return how it died, or nothing when it ended as it should."""
-    size, since_s = os.fstat(chunk.out).st_size, time.monotonic()
+    size, since_s = os.fstat(chunk.out).st_size, float("inf")
     while True:
         pid, status = os.waitpid(child, os.WNOHANG if chunk.timeout_s else 0)
         if pid:
@@ -137,11 +139,11 @@ def whole_frames(out: int, begin: int) -> int:
     """Cut off a frame that was not finished; return the first index that has none."""
     at, size = 0, os.fstat(out).st_size
     while at + FRAME.size <= size:
-        index, _kind, _seconds, payload_bytes = FRAME.unpack(os.pread(out, FRAME.size, at))
+        index, kind, _seconds, payload_bytes = FRAME.unpack(os.pread(out, FRAME.size, at))
         if at + FRAME.size + payload_bytes > size:
             break
         at += FRAME.size + payload_bytes
-        begin = max(begin, index + 1)
+        begin = begin if kind == READY else max(begin, index + 1)
     os.ftruncate(out, at)
     return begin
 
@@ -177,6 +179,7 @@ def run_tasks(chunk: Chunk, begin: int) -> None:
         text = f"the function cannot be loaded: {type(error).__name__}: {told(error)}"
         write(chunk.out, begin, MISFIT, text.encode("utf-8", "replace"))
         return
+    write(chunk.out, begin, READY, b"")
     for index in range(begin, chunk.stop):
         begun_s = time.perf_counter()
         try:
