@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from house import Agent, House
 
 from causeway.model import grants
 from causeway.model.grants import Grant
-from house import Agent, House
 
 SHARES: dict[str, Any] = {"content_address": "alba.example:7790", "content_cache_bytes": 10**9}
 PIN = "ab" * 32

@@ -8,7 +8,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from causeway.api import last_words
+from causeway.api import last_words, reading
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, decode, json_response, whole, word
@@ -82,7 +82,7 @@ async def sync(door: Door, request: Request) -> Response:
         if await door.service.wait_news(synced.island, seen, door.settings.hold_ms / 1000):
             reply, _ = await door.service.read(lambda state: _answer(state, synced, wish, door))
         held_ms = door.clock.monotonic_ms() - before_ms
-    if any(start.spec.secrets or start.spec.islands > 1 for start in reply.start):
+    if any(_is_given(start) for start in reply.start):
         starts = [await _with_secrets(door, start) for start in reply.start]
         reply = replace(reply, start=tuple(starts))
     calls = door.switchboard.tell(synced.island)
@@ -99,6 +99,12 @@ def _answer(
     return reply, state.news.get(synced.island, 0)
 
 
+def _is_given(start: StartCommand) -> bool:
+    """Say whether the attempt finds more in its environment than its file says."""
+    spec = start.spec
+    return bool(spec.secrets) or spec.islands > 1 or reading.wanted(spec)
+
+
 async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:
     """Open the job's own secrets, at the last moment, for the island that runs it."""
 
@@ -113,6 +119,8 @@ async def _with_secrets(door: Door, start: StartCommand) -> StartCommand:
     opened = {n: door.unseal(v).decode() for n, v in found.items()}
     if start.spec.islands > 1:
         opened[TOKEN] = token(door, start.job, start.fence)
+    if reading.wanted(start.spec):
+        opened[reading.TOKEN] = reading.token(door.seal, start.job, start.fence)
     return replace(start, secrets=opened)
 
 

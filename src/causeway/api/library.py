@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from causeway.api import reading
 from causeway.api.content import Upload
 from causeway.api.door import COOKIE, Door
 from causeway.api.endpoints import Endpoint
@@ -15,26 +16,35 @@ from causeway.control import keeping, tenancy
 from causeway.control.agents import session_of
 from causeway.control.state import State
 from causeway.model.artifacts import Artifact
-from causeway.model.errors import NotFound
+from causeway.model.errors import NotFound, Refused
+from causeway.model.jobs import Job
 from causeway.model.parties import AccessRole, Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """Who asks for content: a person (or program) of a tenant, or an island's agent."""
+    """Who asks for content: a person (or program) of a tenant, an island's agent, or a job."""
 
     caller: Caller | None = None
     island: str = ""
+    job: Job | None = None
+    """A running job, which may read what its file names."""
 
 
 async def authorise(door: Door, request: Request) -> Bearer:
-    """Accept a project's token or an agent's session token."""
+    """Accept a project's token, an agent's session token or, to read, that of an attempt."""
     cookie = request.cookies.get(COOKIE, "")
     secret = cookie if cookie and "authorization" not in request.headers else bearer(request)
     now_ms = door.clock.now_ms()
     reads = request.method in ("GET", "HEAD")
 
+    attempt = reading.opened(door.unseal, secret) if secret.startswith(reading.PREFIX) else None
+    if attempt is not None and not reads:
+        raise Refused("an attempt's token only reads")
+
     def who(state: State) -> Bearer:
+        if attempt is not None:
+            return Bearer(job=reading.reader(state, *attempt))
         if secret.startswith("cw"):
             caller = tenancy.caller_of(state, secret, now_ms)
             # Every other method brings content, or asks which of it to bring.
@@ -71,6 +81,13 @@ async def find(door: Door, who: Bearer, artifact: str) -> Artifact:
     """Return an artefact that may be read: a project's own, or one that a job there needs."""
     if who.caller is not None:
         tenant = who.caller.tenant
+    elif who.job is not None:
+        if not reading.names(who.job, artifact):
+            raise Refused(
+                "the job's file does not name that artefact",
+                hint=f"write {reading.SCHEME}<artefact>/<path> in its run, setup or envs",
+            )
+        tenant = who.job.tenant
     else:
         tenant = await door.service.read(
             lambda state: keeping.needed_by(state, who.island, artifact)
