@@ -262,6 +262,10 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
                 warm=_warm() if warm is None else tuple(warm),
                 visible=visible,
             )
+        case "slurm":
+            from causeway.adapters.slurm import open_engine as open_slurm
+
+            return open_slurm(settings, root=root, clock=clock)
     raise InvalidInput(
         f"there is no engine {kind!r}",
         where="$.engine.kind",
