@@ -144,13 +144,13 @@ def _models(rows: Sequence[Any]) -> Iterator[str]:
     yield from talk.table(["NAME", "SIZE", "MADE", "JOB", "ARTEFACT"], cells, right=[1])
 
 
-def upload(path: Path, /, *, name: str = "", kind: str = "dataset", json: Json = False) -> int:
+def upload(path: str, /, *, name: str = "", kind: str = "dataset", json: Json = False) -> int:
     """Upload a folder or a file as an artefact; what is there already is not sent again.
 
     Parameters
     ----------
     path
-        Folder or file.
+        Folder or file, or what is at s3://, gs://, az:// or https://.
     name
         Name in the library, to be used in `inputs`.
     kind

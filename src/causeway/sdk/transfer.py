@@ -98,7 +98,7 @@ class HttpTransfer:
             "name": name,
             "parents": list(parents),
         }
-        wire = self._wire()
+        wire = self.wire()
         try:
             with self._filling(folder, manifest):
                 moved = self._send(wire, folder, manifest, json.dumps(body).encode(), stop)
@@ -114,7 +114,7 @@ class HttpTransfer:
     def pull(self, artifact: str, folder: Path, *, stop: Callable[[], bool] = never) -> Moved:
         """Fetch into the folder; files appear whole or not at all."""
         began = time.monotonic()
-        wire = self._wire()
+        wire = self.wire()
         try:
             quoted = urllib.parse.quote(artifact, safe="")
             manifest = _fetched(wire.ask("GET", f"/v1/artifacts/{quoted}", stop=stop), artifact)
@@ -203,7 +203,8 @@ class HttpTransfer:
             self._sleep(seconds)
             await asyncio.sleep(0)
 
-    def _wire(self) -> Wire:
+    def wire(self) -> Wire:
+        """Return a way to the centre of its own; close it at the end."""
         return Wire(urls=self._urls, token=self._token, tls=self._tls, sleep=self._sleep)
 
     def _send(
@@ -228,7 +229,7 @@ class HttpTransfer:
 
         moved = 0
         for round_ in range(ROUNDS):
-            moved += _in_lanes(_missing(wire, list(places), stop), send, stop)
+            moved += _in_lanes(missing(wire, list(places), stop), send, stop)
             try:
                 wire.ask("POST", "/v1/artifacts", body=body, stop=stop)
                 break
@@ -279,7 +280,8 @@ def _fill(filling: Filling, folder: Path, manifest: Manifest) -> None:
                     filling.add(chunk, data)
 
 
-def _missing(wire: Wire, chunks: Sequence[str], stop: Callable[[], bool]) -> list[str]:
+def missing(wire: Wire, chunks: Sequence[str], stop: Callable[[], bool]) -> list[str]:
+    """Return those of the chunks that the centre does not hold."""
     absent: list[str] = []
     for start in range(0, len(chunks), BATCH):
         asked = chunks[start : start + BATCH]
