@@ -8,7 +8,9 @@ What it is for: what a job needed here is not fetched again for the next one, an
 be given it (`agent.peers`). It is a cache: nothing is synced, a chunk that is damaged or gone is
 fetched again, and a full disk means that an artefact is not kept, never that a transfer fails. Room
 is made by whole artefacts, the one that was used longest ago first; chunks that several share stay
-while one of them does. One process owns the folder; its threads may all call at once.
+while one of them does. Chunks of a transfer that did not end well stay too, so that the next try
+finds them, and are the first to make room. One process owns the folder; its threads may all call at
+once.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class FolderCache:
         """Artefact -> its chunks with their sizes; the last used last."""
         self._filling: dict[str, dict[str, int]] = {}
         """The same of artefacts that are on their way here."""
+        self._loose: dict[str, int] = {}
+        """Chunks that no artefact here is made of, with their sizes; the oldest first."""
         self._sound = Remembered(SOUND_MAX)
         for name in ("chunks", "manifests"):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -101,6 +105,8 @@ class FolderCache:
             if not self._make_room(sizes):
                 return None
             self._filling[artifact] = sizes
+            for chunk in sizes:
+                self._loose.pop(chunk, None)
         return Filling(cache=self, artifact=artifact, raw=raw, sizes=sizes)
 
     def used_bytes(self) -> int:
@@ -110,7 +116,7 @@ class FolderCache:
 
     def _sizes(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        for sizes in (*self._whole.values(), *self._filling.values()):
+        for sizes in (self._loose, *self._whole.values(), *self._filling.values()):
             found |= sizes
         return found
 
@@ -118,14 +124,22 @@ class FolderCache:
         """Give up artefacts until the new one fits; say whether it does."""
         if sum(sizes.values()) > self._bytes_max:
             return False
-        while True:
-            full = sum((self._sizes() | sizes).values()) > self._bytes_max
-            if not full and len(self._whole) < LISTED_MAX:
-                return True
+        excess = self._beyond(sizes)
+        for chunk in [chunk for chunk in self._loose if chunk not in sizes]:
+            if excess <= 0:
+                break
+            excess -= self._loose.pop(chunk)
+            self._chunk(chunk).unlink(missing_ok=True)
+        while excess > 0 or len(self._whole) >= LISTED_MAX:
             if not self._whole:
                 # What is on its way takes the room; it is not given up for something else.
                 return False
             self._give_up(next(iter(self._whole)))
+            excess = self._beyond(sizes)
+        return True
+
+    def _beyond(self, sizes: dict[str, int]) -> int:
+        return sum((self._sizes() | sizes).values()) - self._bytes_max
 
     def _give_up(self, artifact: str) -> None:
         self._manifest(artifact).unlink(missing_ok=True)
@@ -158,9 +172,7 @@ class FolderCache:
             else:
                 place.unlink()
         needed = self._sizes()
-        for chunk in present:
-            if chunk not in needed:
-                self._chunk(chunk).unlink()
+        self._loose = {chunk: size for chunk, size in present.items() if chunk not in needed}
         # The owner may have given the cache less room since.
         self._make_room({})
 
@@ -186,7 +198,9 @@ class FolderCache:
                 self._manifest(artifact).write_bytes(raw)
                 self._whole[artifact] = sizes
             else:
-                self._remove(sizes)
+                here = {chunk: size for chunk, size in sizes.items() if self.has(chunk)}
+                needed = self._sizes()
+                self._loose |= {c: size for c, size in here.items() if c not in needed}
 
     def _chunk(self, chunk: str) -> Path:
         if not manifests.is_chunk_name(chunk):
