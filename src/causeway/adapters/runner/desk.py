@@ -33,11 +33,11 @@ PATIENCE_MS = 30_000
 """How long a guarded runner waits for its first grant before it gives its nodes back."""
 SECRET_MODE = 0o600
 RANKS = (
-    *("RANK", "GROUP_RANK", "CAUSEWAY_NODE_RANK", "SKYPILOT_NODE_RANK", "DSTACK_NODE_RANK"),
+    *("RANK", "CAUSEWAY_NODE_RANK", "SKYPILOT_NODE_RANK", "DSTACK_NODE_RANK"),
     *("SLURM_NODEID", "SLURM_PROCID"),
 )
 SIZES = (
-    *("WORLD_SIZE", "GROUP_WORLD_SIZE", "CAUSEWAY_NUM_NODES", "SKYPILOT_NUM_NODES"),
+    *("WORLD_SIZE", "CAUSEWAY_NUM_NODES", "SKYPILOT_NUM_NODES"),
     *("DSTACK_NODES_NUM", "SLURM_NNODES"),
 )
 
@@ -55,7 +55,8 @@ class Plan:
     """Whether it ends when its lease is not granted further."""
     time_limit_ms: int
     keep: Sequence[str]
-    """Prefixes of variables that the engine sets on the node and that the program is to see."""
+    """Prefixes of variables that the engine sets on the node and that the program is to see, where
+    the job's own environment does not have them."""
     address_env: Sequence[str] = ()
     """Variables of the engine that may name the node."""
     rank_env: str = ""

@@ -64,6 +64,8 @@ USED_UP = 79
 ENDED_EARLY = 80
 """Exit code of a runner whose program never started."""
 LINE_BYTES = 96
+SCRIPT_BYTES_MAX = 100 * 1024
+"""The kernel takes no single argument of 128 KiB or more."""
 
 
 def seal(*numbers: int) -> bytes:
@@ -232,7 +234,8 @@ class Runner:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._told)
         signal.signal(signal.SIGINT, self._told)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A handler, not SIG_IGN: what is ignored here would be ignored in the program too.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
     def _told(self, number: int, frame: Any) -> None:
         self.signalled = True
@@ -329,14 +332,13 @@ class Runner:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         out = os.open(os.path.join(logs, name + ".stdout"), flags, 0o644)
         err = os.open(os.path.join(logs, name + ".stderr"), flags, 0o644)
-        bash = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
         libc = ctypes.CDLL(None)
 
         def bind() -> None:
             libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
         child = subprocess.Popen(
-            [bash, "-c", TRAP + script],
+            self._argv(name, TRAP + script),
             cwd=os.path.join(self.plan["folder"], "work"),
             env=env,
             stdin=subprocess.DEVNULL,
@@ -359,6 +361,16 @@ class Runner:
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         child.returncode = code
         return code
+
+    def _argv(self, name: str, script: str) -> List[str]:
+        """Return the command for a script; a long one goes through a file."""
+        bash = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+        if len(script.encode()) < SCRIPT_BYTES_MAX:
+            return [bash, "-c", script]
+        path = os.path.join(self.rank.folder, name + ".sh")
+        with open(path, "w") as file:
+            file.write(script)
+        return [bash, path]
 
     def _look(self, pid: int) -> Optional[int]:
         """Wait a moment; return the status of the program once it has ended."""
@@ -527,7 +539,7 @@ def main(arguments: List[str]) -> int:
         return USED_UP
     for name, value in os.environ.items():
         if name.startswith(tuple(plan["keep"])):
-            env[name] = value
+            env.setdefault(name, value)
     return Runner(rank, plan, env).go()
 
 

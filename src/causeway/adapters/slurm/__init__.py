@@ -25,9 +25,17 @@ from causeway.ports.engine import Engine
 
 def open_engine(settings: Mapping[str, Any], *, root: Path, clock: Clock) -> Engine:
     """Open the engine that the table `[engine]` of a profile describes."""
-    from causeway.adapters.slurm.cli import Commands
     from causeway.adapters.slurm.engine import SlurmEngine
+    from causeway.adapters.slurm.speaker import Speaker
 
     told = parse(settings)
-    speaker = Commands(folder=told.commands, conf=told.conf)
+    speaker: Speaker
+    if told.rest_url:
+        from causeway.adapters.slurm.rest import Rest
+
+        speaker = Rest(told)
+    else:
+        from causeway.adapters.slurm.cli import Commands
+
+        speaker = Commands(folder=told.commands, conf=told.conf)
     return SlurmEngine(root, clock=clock, speaker=speaker, settings=told)

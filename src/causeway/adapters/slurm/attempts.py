@@ -20,6 +20,7 @@ from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
+from causeway.ports.engine import Launch
 
 Key = tuple[str, int]
 SIGNAL_BASE = 128
@@ -86,13 +87,21 @@ class Attempt:
     """Whether its end is shown, with all that is known of it."""
     over_ms: int = 0
     """When its end was known."""
+    again: Launch | None = None
+    """The same start, asked for again while it was unsure."""
+    begun_ms: int = 0
+    """When a runner of it was first seen."""
     row: JobRow | None = None
+    row_ms: int = 0
+    """When Slurm was asked for it."""
     missing: int = 0
     """Answers of Slurm in a row without it, after it was submitted."""
     accounted: Accounted | None = None
     ranks: tuple[RankSeen, ...] = ()
     since_ms: int = 0
     """When it was handed over."""
+    seen_ms: int = 0
+    """When its folder was looked at last."""
     look_ms: int = 0
     """When its folder is looked at next."""
     for_ms: int = 0
@@ -104,6 +113,7 @@ class Attempt:
     quiet_ms: int = 0
     """When its last rank was seen to have ended; 0: some go on."""
     cpu_ms: int = 0
+    energy_mj: int = 0
     memory_bytes: int = 0
     stop_ms: int = -1
     """Grace of the stop that was asked for; -1: none."""
@@ -146,6 +156,12 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
             code = next((rank.code for rank in at.ranks if rank.code is not None), None)
             return Outcome(phase=Phase.STOPPED, exit_code=code, message="it was stopped")
         return None
+    if _requeued(at):
+        return Outcome(
+            phase=Phase.FAILED,
+            failure=FailureClass.PREEMPTION,
+            message="Slurm took it off its nodes and put it back into its queue",
+        )
     if not at.over and final is None:
         return None
     own = _own_end(at)
@@ -162,6 +178,13 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     if failed is not None:
         return _program(at, failed)
     return _never_began(at, final)
+
+
+def _requeued(at: Attempt) -> bool:
+    """Say whether Slurm would start it a second time. Its runner would not: it begins once."""
+    # Slurm must have been asked after its runner was seen: before that it may well have waited.
+    back = at.row is not None and at.row.state in (JobState.PENDING, JobState.REQUEUED)
+    return any(rank.again for rank in at.ranks) or (back and 0 < at.begun_ms < at.row_ms)
 
 
 def _final(at: Attempt) -> JobState | None:
@@ -282,6 +305,9 @@ def _never_began(at: Attempt, state: JobState | None) -> Outcome:
     if row is None and at.missing >= ANSWERS:
         message = "Slurm no longer knows the job, and its runner wrote no end"
         return Outcome(phase=failed, failure=FailureClass.ENGINE, message=message)
+    if "memory limit" in at.output.lower():
+        failure, message = reasons.ENDS["OUT_OF_MEMORY"]
+        return Outcome(phase=failed, exit_code=137, failure=failure, message=message)
     where = f" on {row.nodes}" if row is not None and row.nodes else ""
     if row is not None and row.exit_status >> 8 == UNSEEN_FOLDER:
         return Outcome(phase=failed, failure=FailureClass.ENGINE, message=unseen(row.nodes))

@@ -29,6 +29,7 @@ from causeway.adapters.slurm.submitting import Done, Submitter
 from causeway.adapters.slurm.values import Cluster, Node, Partition
 from causeway.model.islands import Inventory
 from causeway.model.jobs import FailureClass
+from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
 from causeway.ports import Clock
 from causeway.ports.engine import Condition, Launch, Status
@@ -54,7 +55,12 @@ class SlurmEngine:
         self._changed: Callable[[], None] = lambda: None
         self._closed = False
         self._until_ms = 0
+        self._lock = threading.Lock()
         self._shown: Mapping[Key, Status] = {}
+        self._coming: dict[Key, Launch] = {}
+        """Started, and not taken up by the thread yet."""
+        self._going: dict[Key, int] = {}
+        """Forgotten, as often as the thread has not taken note of yet."""
         self._condition = Condition()
         self._nodes: tuple[Node, ...] = ()
         self._partitions: tuple[Partition, ...] = ()
@@ -103,6 +109,13 @@ class SlurmEngine:
         self._until_ms = max(self._until_ms, until_ms)
 
     def start(self, launch: Launch) -> None:
+        key = launch.job, launch.fence
+        with self._lock:
+            if key in self._shown:
+                self._wish(lambda: self._ledger.asked_again(launch))
+                return
+            self._coming[key] = launch
+            self._shown = {**self._shown, key: Status(phase=Phase.STARTING)}
         self._wish(lambda: self._begin(launch))
 
     def stop(self, job: str, fence: int, *, grace_ms: int) -> None:
@@ -113,7 +126,10 @@ class SlurmEngine:
 
     def forget(self, job: str, fence: int) -> None:
         key = (job, fence)
-        self._shown = {one: status for one, status in self._shown.items() if one != key}
+        with self._lock:
+            self._going[key] = self._going.get(key, 0) + 1
+            self._coming.pop(key, None)
+            self._shown = {one: status for one, status in self._shown.items() if one != key}
         self._wish(lambda: self._forget(key))
 
     def close(self) -> None:
@@ -135,16 +151,28 @@ class SlurmEngine:
             self._cancel()
             self._show()
             wait_s = (due_ms - self._clock.monotonic_ms()) / 1000
-            try:
-                self._inbox.get(timeout=min(TURN_S_MAX, max(0.001, wait_s)))()
-                while True:
-                    self._inbox.get_nowait()()
-            except queue.Empty:
-                continue
+            self._take(min(TURN_S_MAX, max(0.001, wait_s)))
+        self._take(0.001)
+        self._cancel()
+
+    def _take(self, wait_s: float) -> None:
+        """Carry out every wish that is there, after waiting for the first."""
+        try:
+            self._inbox.get(timeout=wait_s)()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
 
     def _begin(self, launch: Launch) -> None:
-        if (launch.job, launch.fence) in self._ledger.attempts:
-            return
+        key = launch.job, launch.fence
+        with self._lock:
+            if self._coming.get(key) is not launch:
+                return
+            del self._coming[key]
+        self._hand_over(launch)
+
+    def _hand_over(self, launch: Launch) -> None:
         at = self._ledger.add(launch, self._submitter.submission(launch))
 
         def submit() -> None:
@@ -153,7 +181,7 @@ class SlurmEngine:
             except Exception as error:
                 # What nobody foresaw ends this attempt, and no other.
                 message = f"{type(error).__name__}: {error}"
-                ended = Outcome(phase="failed", failure=FailureClass.ENGINE, message=message)
+                ended = Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=message)
                 done = Done(told=at.told, outcome=ended)
             self._wish(lambda: self._submitted(at, done))
 
@@ -173,16 +201,21 @@ class SlurmEngine:
 
     def _forget(self, key: Key) -> None:
         self._ledger.forget(key)
+        with self._lock:
+            self._going[key] -= 1
+            if not self._going[key]:
+                del self._going[key]
 
     def _cancel(self) -> None:
         """Have Slurm kill what is to be killed; what it does not hear of is tried again."""
-        numbers = self._ledger.to_cancel()
-        if not numbers:
+        ends, kills = self._ledger.to_cancel()
+        if not ends and not kills:
             return
 
         def cancel() -> None:
             try:
-                self._speaker.cancel(numbers, kill=True)
+                self._speaker.cancel(ends, kill=False)
+                self._speaker.cancel(kills, kill=True)
             except Silent:
                 # The jobs stay condemned until Slurm shows them gone, so it is asked again.
                 return
@@ -195,8 +228,13 @@ class SlurmEngine:
             self._nodes, self._partitions = answer.nodes, answer.partitions
         if answer.cluster is not None:
             self._ledger.accounting = answer.cluster.accounting
+            self._ledger.isolation = self._submitter.isolation = inventory.isolation(
+                answer.cluster
+            )[-1]
         if answer.jobs is not None:
             self._ledger.hear(answer.jobs, answer.accounted, asked_ms=answer.asked_ms)
+            while self._ledger.lost:
+                self._hand_over(self._ledger.lost.pop())
         self._condition = self._judged()
 
     def _judged(self) -> Condition:
@@ -212,12 +250,12 @@ class SlurmEngine:
 
     def _show(self) -> None:
         """Publish what changed, and tell the asker how much there is to ask for."""
-        shown, news = self._ledger.statuses(), False
-        before = self._shown
-        for key, status in shown.items():
-            was = before.get(key)
-            news |= was is None or was.phase != status.phase or was.message != status.message
-        self._shown = shown
+        with self._lock:
+            before = self._shown
+            shown = {key: one for key, one in self._ledger.shown.items() if key not in self._going}
+            shown |= {key: before[key] for key in self._coming}
+            self._shown = shown
+        news = any(_is_news(before.get(key), status) for key, status in shown.items())
         counts = self._ledger.counts()
         self._asker.tell(open_=counts.open, waiting=counts.waiting, wanted=counts.accounts)
         if news:
@@ -235,3 +273,7 @@ class SlurmEngine:
 
     def _view(self) -> tuple[tuple[Node, ...], tuple[Partition, ...]]:
         return self._nodes, self._partitions
+
+
+def _is_news(was: Status | None, now: Status) -> bool:
+    return was is None or was.phase != now.phase or was.message != now.message

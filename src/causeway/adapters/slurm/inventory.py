@@ -100,11 +100,16 @@ def inventory(
             accelerators=max((node.gpus for node in nodes), default=0),
         ),
         devices=tuple(_devices(nodes, devices)),
-        isolation=("process", "limits") if cluster.confined else ("process",),
+        isolation=isolation(cluster),
         engine="slurm",
         engine_version=cluster.version,
         agent_version=agent_version,
     )
+
+
+def isolation(cluster: Cluster) -> tuple[str, ...]:
+    """Return the levels that a cluster keeps: with cgroups it holds jobs to what they asked for."""
+    return ("process", "limits") if cluster.confined else ("process",)
 
 
 def _devices(nodes: Iterable[Node], known: Mapping[str, DeviceSettings]) -> Iterable[Device]:

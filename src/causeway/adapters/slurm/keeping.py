@@ -42,6 +42,11 @@ def submitted(folder: Path, told: Submission, number: int) -> Submission:
     return known
 
 
+def remove(folder: Path) -> None:
+    """Forget a submission. The folder itself may be gone already, or be about to go."""
+    (folder / FOLDER / RECORD).unlink(missing_ok=True)
+
+
 def read_all(root: Path) -> list[tuple[Path, Submission]]:
     """Return what was handed to Slurm and not forgotten, with the folders."""
     found = []

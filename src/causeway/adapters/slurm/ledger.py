@@ -32,6 +32,8 @@ from causeway.model.usage import EnergyQuality
 from causeway.ports import Clock
 from causeway.ports.engine import Launch, Status
 
+ORPHAN_MS = 3_000
+"""How long a submission of an agent that died may still be on its way to Slurm."""
 LOOK_MS_MIN = 20
 LOOK_MS_WAITING = 500
 LOOK_MS_RUNNING = 250
@@ -40,6 +42,9 @@ LOOK_SHARE = 20
 """A folder is looked at after a twentieth of the time that it has been as it is."""
 GRANT_SHARE = 16
 CANCEL_AGAIN_MS = 5_000
+RUNNER_MS = 2_000
+"""How long a runner has for killing its program before Slurm is asked. It does that better: it
+follows orphans, writes the end down, and sends no SIGTERM where there is no grace."""
 ACCOUNTS_MS = 10_000
 """How long an end waits for what the accounting says of it."""
 TAGS_KEPT = 4_096
@@ -56,11 +61,22 @@ class Counts:
     accounts: tuple[int, ...]
 
 
+@dataclass(slots=True)
+class Sentence:
+    """When Slurm is asked next to end a job, and how often it was."""
+
+    due_ms: int
+    asked: int = 0
+
+
 class Ledger:
     """The attempts."""
 
     def __init__(self, root: Path, *, mark: str, clock: Clock) -> None:
         self.attempts: dict[Key, Attempt] = {}
+        self.lost: list[Launch] = []
+        """Asked for again, and certain never to begin by the first submission."""
+        self.isolation = "process"
         self.accounting = False
         """Whether the cluster keeps accounts; then they are the truth about usage."""
         self.unseen = ""
@@ -70,11 +86,12 @@ class Ledger:
         self._clock = clock
         self._strays: dict[Key, JobRow] = {}
         """Jobs with this island's mark that nobody here knows."""
-        self._condemned: dict[int, int] = {}
-        """Jobs that must go -> when Slurm is asked next."""
+        self._condemned: dict[int, Sentence] = {}
+        """Jobs that must go."""
         self._dead: dict[str, None] = {}
         """Tags of submissions that are over."""
-        self._shown: dict[Key, Status] = {}
+        self.shown: dict[Key, Status] = {}
+        """What `poll` is to show."""
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -146,14 +163,15 @@ class Ledger:
         """Kill what is left of an attempt and drop its record."""
         stray = self._strays.pop(key, None)
         if stray is not None:
-            self._condemned.setdefault(stray.id, 0)
-        self._shown.pop(key, None)
+            self._condemn(stray.id)
+        self.shown.pop(key, None)
         at = self.attempts.pop(key, None)
         if at is None or at.submitting:
             return
         if at.outcome is None:
             at.desk.stop(0)
             at.desk.call_off()
+        keeping.remove(at.folder)
         self._bury(at)
 
     def _bury(self, at: Attempt) -> None:
@@ -163,15 +181,24 @@ class Ledger:
             del self._dead[next(iter(self._dead))]
         natural = at.outcome is not None and at.outcome.phase == Phase.SUCCEEDED
         if at.told.number and not natural and not (at.row and at.row.state in FINAL):
-            self._condemned.setdefault(at.told.number, 0)
+            begun = any(rank.waiting for rank in at.ranks)
+            self._condemn(at.told.number, after_ms=RUNNER_MS if begun else 0)
 
-    def to_cancel(self) -> tuple[int, ...]:
-        """Return the jobs that Slurm is to be asked to kill now."""
+    def _condemn(self, number: int, *, after_ms: int = 0) -> None:
+        """Have Slurm end a job, unless it is seen to be over before that."""
+        due_ms = self._now() + after_ms
+        known = self._condemned.setdefault(number, Sentence(due_ms))
+        known.due_ms = min(known.due_ms, due_ms)
+
+    def to_cancel(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the jobs that Slurm is to be asked to end now, and those that it was asked to end
+        before, in vain, so that they are to be killed."""
         now = self._now()
-        due = tuple(number for number, at_ms in self._condemned.items() if at_ms <= now)
-        for number in due:
-            self._condemned[number] = now + CANCEL_AGAIN_MS
-        return due
+        due = [(number, one) for number, one in self._condemned.items() if one.due_ms <= now]
+        for _, one in due:
+            one.due_ms, one.asked = now + CANCEL_AGAIN_MS, one.asked + 1
+        ends = tuple(number for number, one in due if one.asked == 1)
+        return ends, tuple(number for number, one in due if one.asked > 1)
 
     # -- what Slurm says ------------------------------------------------------------------------
 
@@ -190,11 +217,11 @@ class Ledger:
             at = by_tag.get(mark.tag)
             if at is not None:
                 found.add(mark.tag)
-                self._seen(at, row)
+                self._seen(at, row, asked_ms)
             elif row.state not in FINAL:
                 key = (mark.job, mark.fence)
                 if mark.tag in self._dead or key in self.attempts:
-                    self._condemned.setdefault(row.id, 0)
+                    self._condemn(row.id)
                 elif row.id not in self._condemned:
                     strays[key] = row
         self._show_strays(strays)
@@ -206,14 +233,14 @@ class Ledger:
         for at in list(self.attempts.values()):
             at.accounted = accounts.get(at.told.number, at.accounted)
             if at.told.tag not in found and not at.submitting and at.submitted_ms <= asked_ms:
-                self._not_seen(at)
+                self._not_seen(at, asked_ms)
 
-    def _seen(self, at: Attempt, row: JobRow) -> None:
+    def _seen(self, at: Attempt, row: JobRow, asked_ms: int) -> None:
         if not at.told.number:
             at.told, at.unsure = replace(at.told, number=row.id), False
             keeping.write(at.folder, at.told)
         news = at.row != row
-        at.row, at.missing = row, 0
+        at.row, at.row_ms, at.missing = row, asked_ms, 0
         if not news or at.outcome is not None:
             return
         at.look_ms = 0
@@ -229,19 +256,32 @@ class Ledger:
         if at.desk.call_off():
             self._end(at, _failed(FailureClass.REFUSED, why))
 
-    def _not_seen(self, at: Attempt) -> None:
+    def _not_seen(self, at: Attempt, asked_ms: int) -> None:
         at.missing += 1
-        if at.unsure and at.outcome is None:
+        orphan = at.unsure and at.outcome is None and asked_ms - at.since_ms >= ORPHAN_MS
+        if orphan and at.again is not None:
+            if at.desk.call_off():
+                self._bury(at)
+                self.lost.append(at.again)
+                del self.attempts[at.key]
+        elif orphan:
             self.doubtful(at, "the agent ended before Slurm had it")
         at.look_ms = 0
 
+    def asked_again(self, launch: Launch) -> None:
+        """The same start came again. Where nobody knows whether Slurm has the first one, this one
+        is submitted once it is certain that the first never begins."""
+        at = self.attempts.get((launch.job, launch.fence))
+        if at is not None and at.unsure:
+            at.again = launch
+
     def _show_strays(self, strays: Mapping[Key, JobRow]) -> None:
         for key in self._strays.keys() - strays.keys():
-            self._shown.pop(key, None)
+            self.shown.pop(key, None)
         self._strays = dict(strays)
         for key, row in strays.items():
             phase = Phase.STARTING if row.state is JobState.PENDING else Phase.RUNNING
-            self._shown[key] = Status(phase=phase, message="Slurm has it; nobody here knows it")
+            self.shown[key] = Status(phase=phase, message="Slurm has it; nobody here knows it")
 
     # -- what time brings -----------------------------------------------------------------------
 
@@ -258,7 +298,7 @@ class Ledger:
                     reason = waiting(at)
                     self.withdraw(at, f"it waited in Slurm for {wait_ms_max / 1000:g} s: {reason}")
             due = min(due, at.look_ms)
-        return min([due, *self._condemned.values()])
+        return min([due, *(one.due_ms for one in self._condemned.values())])
 
     def _look(self, at: Attempt, *, until_ms: int) -> None:
         if at.outcome is not None:
@@ -266,7 +306,7 @@ class Ledger:
             at.look_ms = self._now() + LOOK_MS_RUNNING
             return
         beats = at.desk.beats()
-        now = self._now()
+        now = at.seen_ms = self._now()
         alive = [(rank, beat) for rank, beat in enumerate(beats) if beat is not None]
         for rank, beat in alive:
             if at.told.guard and not 0 < at.kill_at_ms <= now:
@@ -289,6 +329,8 @@ class Ledger:
     def _read(self, at: Attempt, now: int) -> None:
         """Read the records of its runners."""
         at.ranks = at.desk.seen()
+        if not at.begun_ms and any(rank.waiting for rank in at.ranks):
+            at.begun_ms = now
         started = [rank.started_ms for rank in at.ranks if rank.started_ms]
         if started and not at.started_ms:
             # By the wall clocks of two machines, but not before it was last seen not to have begun.
@@ -307,9 +349,12 @@ class Ledger:
             at.output = _last_words(at.folder)
 
     def _kill(self, at: Attempt) -> None:
-        if at.told.number and not at.killed:
+        """Have all that is left of it killed: by its runners, and soon by Slurm."""
+        if not at.killed:
             at.killed = True
-            self._condemned.setdefault(at.told.number, 0)
+            at.desk.stop(0)
+            if at.told.number:
+                self._condemn(at.told.number, after_ms=RUNNER_MS)
 
     def _pause_ms(self, at: Attempt, now: int) -> int:
         """Return after how long its folder is to be looked at again."""
@@ -336,10 +381,6 @@ class Ledger:
         self._touch(at)
 
     # -- what is shown --------------------------------------------------------------------------
-
-    def statuses(self) -> dict[Key, Status]:
-        """Return what `poll` shows."""
-        return dict(self._shown)
 
     def counts(self) -> Counts:
         """Return how much there is to ask for."""
@@ -373,31 +414,32 @@ class Ledger:
         held_back = self._wants_accounts(at)
         if self.attempts.get(at.key) is at:
             at.published = at.outcome is not None and not held_back
-            self._shown[at.key] = _status(at, None if held_back else at.outcome)
+            self.shown[at.key] = _status(
+                at, None if held_back else at.outcome, isolation=self.isolation
+            )
 
     def _now(self) -> int:
         return self._clock.monotonic_ms()
 
 
-def _status(at: Attempt, outcome: Outcome | None) -> Status:
+def _status(at: Attempt, outcome: Outcome | None, *, isolation: str) -> Status:
     told = at.told
     cpu_ms = at.cpu_ms
     if outcome is not None and at.accounted is not None and at.accounted.cpu_ms:
         cpu_ms = at.accounted.cpu_ms
-    wall_ms = 0
-    if at.started_ms:
-        wall_ms = max(0, (at.ended_ms or at.look_ms) - at.started_ms)
+    wall_ms = max(0, (at.ended_ms or at.seen_ms) - at.started_ms) if at.started_ms else 0
     devices_mj = round(told.watts * told.accelerators * told.ranks * wall_ms)
+    cores_mj = model_mj(cpu_ms=cpu_ms, wall_ms=wall_ms, devices=told.cores * told.ranks)
+    at.energy_mj = max(at.energy_mj, cores_mj + devices_mj)
     phase = Phase.RUNNING if at.started_ms else Phase.STARTING
     return Status(
         phase=outcome.phase if outcome else phase,
         exit_code=outcome.exit_code if outcome else None,
         failure=outcome.failure if outcome else None,
         message=outcome.message if outcome else "" if at.started_ms else waiting(at),
-        isolation="process",
+        isolation=isolation,
         cpu_ms=cpu_ms,
-        energy_mj=model_mj(cpu_ms=cpu_ms, wall_ms=wall_ms, devices=told.cores * told.ranks)
-        + devices_mj,
+        energy_mj=at.energy_mj,
         energy_quality=EnergyQuality.NAMEPLATE if devices_mj else EnergyQuality.MODEL,
         memory_bytes=0 if outcome else at.memory_bytes,
         started_monotonic_ms=at.started_ms,

@@ -44,6 +44,8 @@ class Submitter:
         view: Callable[[], tuple[tuple[Node, ...], tuple[Partition, ...]]],
     ) -> None:
         """`view` returns the nodes and partitions that were seen last."""
+        self.isolation = "process"
+        """The strongest level that the cluster keeps."""
         self._speaker = speaker
         self._settings = settings
         self._mark = mark
@@ -108,6 +110,8 @@ class Submitter:
         why = ""
         if launch.terminal is not None:
             why = "this island runs its work through Slurm, where a terminal cannot be attached"
+        elif spec.isolation not in ("", "process", self.isolation):
+            why = f"isolation {spec.isolation!r} does not work here; what does: {self.isolation}"
         elif spec.image:
             why = "this island runs its work through Slurm, without container images"
         wanted = spec.resources.accelerator
