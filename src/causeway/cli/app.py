@@ -38,6 +38,10 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("shell", "interactive:shell", JOBS, "Start a shell on an island and attach to it."),
     ("attach", "interactive:attach", JOBS, "Attach to the shell of an interactive job."),
     ("forward", "interactive:forward", JOBS, "Let a local port lead to a job's port."),
+    ("dev start", "dev:start", JOBS, "Start a machine of your own for ssh and editors."),
+    ("dev ls", "dev:ls", JOBS, "List your sessions, with what they cost so far."),
+    ("dev stop", "dev:stop", JOBS, "Save a session's folder and end it."),
+    ("dev proxy", "dev:proxy", JOBS, "Carry one connection of ssh to a session."),
     ("bootstrap", "bootstrap:bootstrap", FLEET, "Let SSH hosts join as islands."),
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
     ("latency", "fleet:latency", FLEET, "Show how far islands are from one another."),
@@ -69,7 +73,15 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("conformance", "conformance:conformance", HERE, "Try what every engine must do on one."),
 )
 """(words, module:function in this package, group, one line). Docs are generated from here."""
-NESTED = {"tokens": "Make, list and revoke tokens.", "secrets": "Set, list and remove secrets."}
+NESTED = {
+    "tokens": "Make, list and revoke tokens.",
+    "secrets": "Set, list and remove secrets.",
+    "dev": "Machines of your own on islands, for ssh, editors and notebooks.",
+}
+GROUPS = {"dev": JOBS}
+"""Where a nested command stands in the help, unless it is about access."""
+SHORT = {"dev": "start"}
+"""`causeway dev` with anything but one of its commands is this one."""
 
 
 def build() -> App:
@@ -83,7 +95,7 @@ def build() -> App:
         help="One door to scattered AI compute, from submission to invoice.",
     )
     nested = {
-        name: App(name=name, help=text, group=ACCESS, version_flags=[])
+        name: App(name=name, help=text, group=GROUPS.get(name, ACCESS), version_flags=[])
         for name, text in NESTED.items()
     }
     for one in nested.values():
@@ -102,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     # A lone hyphen, standard input, would be read as an option. As a path it is the same.
-    given = ["./-" if word == "-" else word for word in given]
+    given = _spelled_out(["./-" if word == "-" else word for word in given])
     try:
         code = build()(given, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -126,6 +138,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         talk.say("  try  the same with CAUSEWAY_DEBUG=1, and report what it prints")
         return exits.DEFECT
     return code if isinstance(code, int) else exits.OK
+
+
+def _spelled_out(given: list[str]) -> list[str]:
+    """Put the command in that was meant where its name may be left out.
+
+    >>> _spelled_out(["dev", "--name", "x"]), _spelled_out(["dev", "ls"])
+    (['dev', 'start', '--name', 'x'], ['dev', 'ls'])
+    """
+    if not given or given[0] not in SHORT:
+        return given
+    known = {words.partition(" ")[2] for words, *_ in COMMANDS if words.startswith(f"{given[0]} ")}
+    if given[1:2] and given[1] in {*known, "--help", "-h"}:
+        return given
+    return [given[0], SHORT[given[0]], *given[1:]]
 
 
 def _command(given: Sequence[str]) -> list[str]:

@@ -229,6 +229,45 @@ async def forward(
         await server.serve_forever()
 
 
+async def through(
+    client: Client,
+    job: str,
+    *,
+    remote_port: int,
+    greeting: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    """Carry one connection that is open here to a port of the job, until both have ended.
+
+    Nothing is passed on before the other end has said `greeting`: `Unavailable` when something
+    else listens there, or nothing.
+    """
+    async with dialled(client, f"/v1/jobs/{part(job)}/forward?port={remote_port}") as wire:
+        said = await greeted(wire, greeting)
+        if not said:
+            raise Unavailable(f"port {remote_port} of {job} is another program's")
+        writer.write(said)
+        await _carry(wire, reader, writer)
+
+
+async def greeted(wire: ClientConnection, greeting: bytes) -> bytes:
+    """Return the first bytes from the other end when they begin as they should; else nothing."""
+    from websockets.exceptions import ConnectionClosed
+
+    said = b""
+    try:
+        async with asyncio.timeout(DIAL_S):
+            while len(said) < len(greeting):
+                message = await wire.recv()
+                if isinstance(message, str):
+                    return b""
+                said += message
+    except (TimeoutError, ConnectionClosed):
+        return b""
+    return said if said.startswith(greeting) else b""
+
+
 async def _carry(
     wire: ClientConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:

@@ -75,12 +75,17 @@ def save(settings: Settings, env: Mapping[str, str] | None = None) -> Path:
     path = config_path(os.environ if env is None else env)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = [f'{n} = "{_quoted(getattr(settings, n))}"' for n in FIELDS if getattr(settings, n)]
-    fresh = path.with_suffix(".new")
+    replace_private(path, "\n".join(lines) + "\n")
+    return path
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Write a file whole, readable by its owner alone."""
+    fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write(text)
     fresh.rename(path)
-    return path
 
 
 def _quoted(text: str) -> str:
