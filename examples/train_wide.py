@@ -1,6 +1,6 @@
 """Train one byte-level GPT on several islands at once, over slow links between them.
 
-    causeway launch examples/train_wide.yaml
+    causeway launch -y examples/train_wide.yaml
 
 Each island does local steps, and after `--every` of them the islands average how far they went, as
 int8 (`causeway.sdk.wide`). Inside an island the ranks of a gang share each batch over gloo. With
@@ -100,6 +100,7 @@ class Run:
             values = {"loss": loss, "train_s": time.monotonic() - began - self.aside_s}
             if self.outer.last is not None:
                 values |= {"islands": self.outer.last.members, "rounds": self.outer.rounds}
+                values["waited_s"] = self.outer.waited_s
             if self.outer.steps % args.eval_every == 0:
                 values["held_out"] = self.held_out_loss()
                 if self.rank == 0:

@@ -85,6 +85,8 @@ class Outer:
         """Local steps that the parameters have behind them, this member's own or, of rounds that
         went on without it, the others'."""
         self.last: Round | None = None
+        self.waited_s = 0.0
+        """How long training stood still for rounds so far."""
         self._inner = optimizer
         self._island = Island(model)
         self._meeting: Meeting = meeting or of_this_process()
@@ -262,13 +264,15 @@ class Outer:
             self._local += pending.steps
         if outcomes[-1].give_state:
             self._give_state()
+        waited_s = time.monotonic() - began
+        self.waited_s += waited_s
         self.last = Round(
             number=first,
             members=len(outcomes[0].gifts),
             included=pending.included,
             sent_bytes=len(pending.data),
             received_bytes=sum(len(gift.data) for one in outcomes for gift in one.gifts),
-            waited_s=time.monotonic() - began,
+            waited_s=waited_s,
         )
 
     def _recover(self, failure: Exception) -> None:
