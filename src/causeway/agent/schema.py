@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from causeway.model import protocol
+from causeway.model import protocol, sharing
 
 MESSAGES = (
     protocol.JoinRequest,
@@ -21,6 +21,9 @@ MESSAGES = (
     protocol.SessionReply,
     protocol.SyncRequest,
     protocol.SyncReply,
+    sharing.ContentReport,
+    sharing.ContentReply,
+    sharing.Sources,
 )
 
 
