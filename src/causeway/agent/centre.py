@@ -16,7 +16,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -50,6 +50,11 @@ _BY_STATUS: Mapping[int, type[CausewayError]] = {
     413: errors.TooLarge,
     422: InvalidInput,
 }
+_DECODERS: Mapping[Any, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (JoinReply, SessionReply, SyncReply)
+}
+"""Made here, by one thread: msgspec learns a class when it meets it first, and crashes the process
+when two threads have it learn the same one at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +271,9 @@ def _shut(connection: http.client.HTTPConnection) -> None:
 
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind)
+        decoder = _DECODERS.get(kind)
+        found: T = msgspec.json.decode(body, type=kind) if decoder is None else decoder.decode(body)
+        return found
     except msgspec.MsgspecError as error:
         raise Unavailable(f"the centre's answer cannot be understood: {error}") from error
 
