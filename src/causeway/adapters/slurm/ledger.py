@@ -236,7 +236,7 @@ class Ledger:
                 self._not_seen(at, asked_ms)
 
     def _seen(self, at: Attempt, row: JobRow, asked_ms: int) -> None:
-        if not at.told.number:
+        if not at.told.number and not at.submitting:
             at.told, at.unsure = replace(at.told, number=row.id), False
             keeping.write(at.folder, at.told)
         news = at.row != row
