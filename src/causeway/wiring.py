@@ -249,11 +249,12 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
             from causeway.adapters.local import LocalEngine
 
             warm = settings.pop("warm", None)
+            shared = _folders(settings.pop("shared", ()), "$.engine.shared")
             if settings:
                 raise InvalidInput(
                     f"the local engine has no setting {min(settings)!r}",
                     where=f"$.engine.{min(settings)}",
-                    hint="it has: warm",
+                    hint="it has: shared, warm",
                 )
             return LocalEngine(
                 root,
@@ -261,6 +262,7 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
                 capacity=_capacity_of(profile),
                 warm=_warm() if warm is None else tuple(warm),
                 visible=visible,
+                shared=shared,
             )
         case "slurm":
             from causeway.adapters.slurm import open_engine as open_slurm
@@ -271,6 +273,14 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
         where="$.engine.kind",
         hint=f"one of: {', '.join(ENGINES)}",
     )
+
+
+def _folders(names: Sequence[str], where: str) -> tuple[Path, ...]:
+    paths = tuple(Path(name) for name in names)
+    for path in paths:
+        if not path.is_absolute() or not path.is_dir():
+            raise InvalidInput(f"{path} is not a folder by its whole path", where=where)
+    return paths
 
 
 def join(

@@ -47,8 +47,8 @@ def environment(
     if spec.array_index >= 0:
         envs["CAUSEWAY_ARRAY_INDEX"] = str(spec.array_index)
         envs["SLURM_ARRAY_TASK_ID"] = str(spec.array_index)
-        if start.group_number:
-            envs["SLURM_ARRAY_JOB_ID"] = str(start.group_number)
+        if start.number:
+            envs["SLURM_ARRAY_JOB_ID"] = str(start.group_number or start.number)
     return envs
 
 

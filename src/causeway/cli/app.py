@@ -65,6 +65,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("secrets set", "accounts:set_secret", ACCESS, "Keep a secret of the project."),
     ("secrets ls", "accounts:list_secrets", ACCESS, "List the names of the secrets."),
     ("secrets rm", "accounts:remove_secret", ACCESS, "Remove a secret."),
+    ("shim slurm", "shim:slurm", HERE, "Write Slurm's commands in front of the federation."),
     ("up", "host:up", HERE, "Start a control plane and its dashboard."),
     ("join", "host:join", HERE, "Let this machine join as an island."),
     ("backup", "host:backup", HERE, "Copy the store of a control plane to a file."),
@@ -76,6 +77,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
 NESTED = {
     "tokens": "Make, list and revoke tokens.",
     "secrets": "Set, list and remove secrets.",
+    "shim": "Write other systems' commands.",
     "dev": "Machines of your own on islands, for ssh, editors and notebooks.",
 }
 GROUPS = {"dev": JOBS}

@@ -14,7 +14,7 @@ import random
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class SizedBody(Protocol):
 
 
 Body = bytes | SizedBody
+NO_HEADERS: Mapping[str, str] = {}
 
 
 def never() -> bool:
@@ -95,6 +96,7 @@ class Wire:
         *,
         body: Body | None = None,
         stop: Callable[[], bool] = never,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Reply:
         """Return the reply below 400, or raise its error. Every request here may be repeated."""
         problem: CausewayError = Unavailable("no centre's address is known")
@@ -106,7 +108,7 @@ class Wire:
             turn = self.turn
             url = self.urls[turn % len(self.urls)]
             try:
-                reply = self._once(url, method, path, body)
+                reply = self._once(url, method, path, body, headers)
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 self.turn = turn + 1
@@ -123,14 +125,16 @@ class Wire:
             self.turn = turn + 1
         raise problem
 
-    def _once(self, url: str, method: str, path: str, body: Body | None) -> Reply:
+    def _once(
+        self, url: str, method: str, path: str, body: Body | None, more: Mapping[str, str]
+    ) -> Reply:
         held: tuple[str, http.client.HTTPConnection] | None
         held = getattr(self.local, "held", None)
         if held is None or held[0] != url:
             self._drop()
             held = (url, self._connect(url))
             self.local.held = held
-        headers = {"Authorization": f"Bearer {self.token()}"}
+        headers = {"Authorization": f"Bearer {self.token()}", **more}
         if body is not None:
             kind = "octet-stream" if method == "PUT" else "json"
             headers["Content-Type"] = f"application/{kind}"

@@ -56,7 +56,7 @@ def submission(tree: object, *, notes: Sequence[str] = (), local_paths: bool = F
 
 def _array(value: object, spec: JobSpec, notes: list[str]) -> Submission:
     members = []
-    indices, at_once = _indices(value)
+    indices, at_once = array_indices(value)
     for index in indices:
         title = f"{spec.name}-{index}"
         member = replace(spec, name=title, array_index=index)
@@ -95,7 +95,7 @@ def _wide(islands: int, spec: JobSpec, notes: list[str]) -> Submission:
     )
 
 
-def _indices(value: object) -> tuple[Sequence[int], int]:
+def array_indices(value: object) -> tuple[Sequence[int], int]:
     """Return the members' numbers, and how many of them may run at once (0: no limit)."""
     where = "$.array"
     if isinstance(value, Mapping):

@@ -40,10 +40,17 @@ class Bench:
     """An engine, and short words for what tests do with it."""
 
     def __init__(
-        self, root: Path, *, warm: tuple[str, ...] = (), visible: tuple[Path, ...] = ()
+        self,
+        root: Path,
+        *,
+        warm: tuple[str, ...] = (),
+        visible: tuple[Path, ...] = (),
+        shared: tuple[Path, ...] = (),
     ) -> None:
         self.root = root
-        self.engine = LocalEngine(root, clock=RealClock(), warm=warm, visible=visible)
+        self.engine = LocalEngine(
+            root, clock=RealClock(), warm=warm, visible=visible, shared=shared
+        )
         self.changed = threading.Event()
         self.engine.on_change(self.changed.set)
         self.numbers = itertools.count(1)
@@ -142,7 +149,7 @@ def at_level(monkeypatch: pytest.MonkeyPatch, root: Path, level: str) -> None:
         found = dataclasses.replace(found, bwrap="")
     if level == host.PROCESS:
         found = dataclasses.replace(found, groups=None)
-    monkeypatch.setattr(engine, "look", lambda root, hidden, visible: found)
+    monkeypatch.setattr(engine, "look", lambda root, hidden, visible, *, shared: found)
 
 
 @pytest.fixture(params=host.LEVELS)

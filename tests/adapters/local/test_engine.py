@@ -315,6 +315,22 @@ def test_what_the_owner_shows_is_read_only_there(tmp_path: Path) -> None:
     made.engine.close()
 
 
+def test_what_the_owner_shares_is_written_by_every_job(tmp_path: Path) -> None:
+    from .conftest import Bench
+
+    data = tmp_path / "data"
+    data.mkdir()
+    made = Bench(tmp_path / "root", shared=(data,))
+    if host.SANDBOX not in made.engine.probe().isolation:
+        pytest.skip("no sandbox on this host")
+    made.end(made.start(f"echo one > {data}/words"))
+    key = made.start(f"cat {data}/words; ls {tmp_path}")
+    made.end(key)
+    assert made.log(key, "rank-0.stdout") == "one\ndata\nroot\n"
+    assert (data / "words").read_text() == "one\n"
+    made.engine.close()
+
+
 def test_groups_of_a_killed_agent_are_cleared(tmp_path: Path) -> None:
     from .conftest import Bench
 

@@ -52,12 +52,13 @@ class LocalEngine:
         warm: Sequence[str] = (),
         hidden: Sequence[Path] = (),
         visible: Sequence[Path] = (),
+        shared: Sequence[Path] = (),
     ) -> None:
         """`root` is the agent's own folder: jobs see nothing of it but their attempt's folder.
 
         `capacity` caps what is offered (several islands on one host), `warm` names environments
         to keep warm, `hidden` names more folders that jobs must not see, `visible` those outside
-        the system's own that every job may read.
+        the system's own that every job may read, `shared` those that it may write too.
         """
         unknown = [name for name in warm if name not in ENVIRONMENTS]
         if unknown:
@@ -67,7 +68,7 @@ class LocalEngine:
             )
         self._root = root
         self._capacity = capacity
-        self._host = look(root, hidden, visible)
+        self._host = look(root, hidden, visible, shared=shared)
         self._servers = _Servers(warm, self._host.closed)
         self._conductor = Conductor(
             self._host,

@@ -57,14 +57,20 @@ class Host:
         return works[-1]
 
 
-def look(root: Path, hidden: Sequence[Path], visible: Sequence[Path] = ()) -> Host:
+def look(
+    root: Path,
+    hidden: Sequence[Path],
+    visible: Sequence[Path] = (),
+    *,
+    shared: Sequence[Path] = (),
+) -> Host:
     """Find out what works for an engine whose state is below `root`."""
     root.mkdir(parents=True, exist_ok=True)
     closed = sandbox.secrets_of_the_system()
     # Root's fork servers close them off once for all their children, which saves each job's
     # sandbox a mount for every one of them.
     at_once = os.geteuid() == 0 and namespaces.closes()
-    view = sandbox.view(root, hidden, visible, closed=() if at_once else closed)
+    view = sandbox.view(root, hidden, visible, shared=shared, closed=() if at_once else closed)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())

@@ -51,6 +51,8 @@ class View:
     hidden: tuple[Path, ...]
     shown: tuple[Path, ...]
     hidden_again: tuple[Path, ...]
+    shared: tuple[Path, ...] = ()
+    """Folders that every job may write."""
 
     def binds(self, folder: Path) -> list[tuple[str, Path]]:
         """Return the mounts in order, as (`blank`, `hide`, `show` or `own`, path)."""
@@ -62,6 +64,7 @@ class View:
             *(("blank", path) for path in self.blank),
             *(("hide", path) for path in self.hidden),
             *(("show", path) for path in self.shown),
+            *(("own", path) for path in self.shared),
             *(("hide", path) for path in self.hidden_again),
         ]
 
@@ -82,12 +85,14 @@ def view(
     hidden: Sequence[Path],
     visible: Sequence[Path] = (),
     *,
+    shared: Sequence[Path] = (),
     closed: Sequence[Path] = (),
 ) -> View:
     """Return the view of jobs of an engine with its state below `root`.
 
     `hidden` names folders that must not be seen; `visible` those outside the system's own that
-    the owner shows to every job, read-only; what is both is hidden. `closed` are files and folders
+    the owner shows to every job, read-only, `shared` those that every job may write too; what is
+    both is hidden. `closed` are files and folders
     of the system that read as empty ones.
     """
     secret = [path.resolve() for path in (root, *hidden)]
@@ -97,12 +102,14 @@ def view(
     own = (Path(sys.prefix), Path(sys.base_prefix), PACKAGES)
     needed = {path.resolve() for path in (*own, *visible)}
     shown = _outermost([p for p in needed if any(p.is_relative_to(c) for c in covered)])
-    again = [p for p in secret if any(p.is_relative_to(s) for s in shown)]
+    writable = [path.resolve() for path in shared]
+    again = [p for p in secret if any(p.is_relative_to(s) for s in (*shown, *writable))]
     resolver = [path for path in (Path("/run/systemd/resolve"),) if path.is_dir()]
     return View(
         blank=tuple(path for path in closed if path.is_file()),
         hidden=tuple(covered),
         shown=(*shown, *resolver),
+        shared=tuple(writable),
         hidden_again=tuple(_outermost(again)),
     )
 
