@@ -20,7 +20,7 @@ from causeway.sdk.remote import session
 
 pytestmark = pytest.mark.engines
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 """Only a hang takes this long; nothing is asserted about time."""
 JOIN = """
 import sys

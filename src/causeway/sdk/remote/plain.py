@@ -38,6 +38,7 @@ DEPTH_MAX = 100
 TAG = "$"
 HEAD = struct.Struct("!I")
 _PLAIN_INT_MAX = 2**63
+_ATOMS = {type(None), bool, str, float}
 _DTYPE = re.compile(
     r"[<>|=]?(?:[biufc?][0-9]{0,2}|[SU][0-9]{1,9}|[mM]8\[[0-9]{0,6}[a-zA-Z]{1,2}\])\Z"
 )
@@ -64,6 +65,10 @@ class Writer:
         if depth > DEPTH_MAX:
             raise NotPlain(f"it is nested more than {DEPTH_MAX} deep, or holds itself")
         if kind is list:
+            kinds = set(map(type, value))
+            if kinds <= _ATOMS or (kinds == {int} and _are_small(value)):
+                # A million floats, say: JSON takes them as they are.
+                return value
             return [self.write(one, depth + 1) for one in value]
         known = _WRITERS.get(kind)
         if known is not None:
@@ -100,6 +105,10 @@ class Writer:
         tag = "array" if isinstance(value, numpy.ndarray) else "scalar"
         at = self.blob(numpy.ascontiguousarray(array).tobytes())
         return _tagged(tag, {"dtype": array.dtype.str, "shape": list(array.shape), **at})
+
+
+def _are_small(values: list[int]) -> bool:
+    return min(values) > -_PLAIN_INT_MAX and max(values) < _PLAIN_INT_MAX
 
 
 def encode(value: Any) -> bytes:

@@ -40,7 +40,7 @@ def told(standing: Standing, pace_per_s: float, left_s: tuple[float, float] | No
     parts = [f"{pace_per_s:,.1f}/s" if pace_per_s < 100 else f"{pace_per_s:,.0f}/s"]
     if standing.done < standing.tasks:
         parts.append(f"{span(left_s)} left" if left_s else "no estimate yet")
-    parts.append(f"{standing.lanes} at once")
+        parts.append(f"{standing.lanes} at once")
     if standing.failed:
         parts.append(f"{standing.failed:,} failed")
     parts.append(f"{standing.cost_micros / 1e6:,.4f} {standing.currency} so far")
@@ -94,7 +94,8 @@ class Bar:
 
             self._progress = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                # Its own colours are reds, which mean that something failed.
+                BarColumn(complete_style="cyan", finished_style="green", pulse_style="cyan"),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[told]}"),
                 console=Console(stderr=True),
