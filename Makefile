@@ -13,6 +13,8 @@ BENCHES ?= cli_help catalogue_search schedule_round submit_storm noop_jobs start
 
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.ready
+CWLTES := .venv-peers-cwltes
+CWLTES_STAMP := $(CWLTES)/.ready
 
 .PHONY: demo demo-check test engines peers lint simulate bench docs screenshots soak clean
 
@@ -35,6 +37,14 @@ $(PEERS_STAMP): tests/peers.txt
 	$(PEERS)/bin/pip install --quiet -r tests/peers.txt
 	touch $(PEERS_STAMP)
 
+# One of the libraries that cwl-tes pins is built with what setuptools could do until version 58.
+$(CWLTES_STAMP): tests/peers-cwltes.txt
+	$(PYTHON) -m venv $(CWLTES)
+	$(CWLTES)/bin/pip install --quiet setuptools==57.5.0 wheel
+	$(CWLTES)/bin/pip install --quiet --no-build-isolation rdflib-jsonld==0.4.0
+	$(CWLTES)/bin/pip install --quiet -r tests/peers-cwltes.txt
+	touch $(CWLTES_STAMP)
+
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
 
@@ -53,7 +63,7 @@ lint: $(STAMP)
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
 
-peers: $(STAMP) $(PEERS_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
+peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
 	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
@@ -75,4 +85,4 @@ soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
-	rm -rf $(VENV) $(PEERS) demo-state
+	rm -rf $(VENV) $(PEERS) $(CWLTES) demo-state

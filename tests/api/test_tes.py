@@ -47,7 +47,11 @@ def test_a_task_is_a_job_and_is_shown_as_it_was_sent(house: House) -> None:
         "description": "all of it",
         "inputs": [{"path": "/in/a", "content": "text"}],
         "tags": {"who": "me"},
-        "resources": {"backend_parameters": {"VmSize": "huge", "priority": "3"}},
+        "resources": {
+            "cpu_cores": 1.5,
+            "ram_gb": 2,
+            "backend_parameters": {"VmSize": "huge", "priority": "3"},
+        },
     }
     task = create(house, **sent, id="mine", state="COMPLETE", logs=[], volumes=None)
     seen = get(house, task)
@@ -58,6 +62,9 @@ def test_a_task_is_a_job_and_is_shown_as_it_was_sent(house: House) -> None:
     assert seen["inputs"] == [{"path": "/in/a", "type": "FILE", "content": "text"}]
     # What nobody here knows is neither kept nor shown.
     assert seen["resources"]["backend_parameters"] == {"priority": "3"}
+    # Whole cores, as clients that check types insist on.
+    assert (seen["resources"]["cpu_cores"], seen["resources"]["ram_gb"]) == (2, 2.0)
+    assert isinstance(seen["resources"]["cpu_cores"], int)
     assert get(house, task, "MINIMAL") == {"id": task, "state": "QUEUED"}
     assert "content" not in get(house, task, "BASIC")["inputs"][0]
     assert house.get(f"/v1/jobs/{task}")["name"] == "Align-7"
@@ -214,6 +221,10 @@ def test_an_archive_is_named_by_its_artefact(house: House) -> None:
         (b'{"executors": []}', "$.executors"),
         (b'{"executors": [{"image": "x"}]}', "$.executors[0]"),
         (b'{"executors": 7}', "$.executors"),
+        (
+            b'{"executors": [{"image": "x", "command": ["x"]}], "resources": {"cpu_cores": -1e999}}',
+            "$.resources.cpu_cores",
+        ),
     ],
 )
 def test_a_wrong_task_is_refused_at_its_place(house: House, body: bytes, where: str) -> None:

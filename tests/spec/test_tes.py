@@ -39,7 +39,7 @@ def test_the_least_task_is_one_core_in_its_image() -> None:
 
 def test_resources_zones_and_parameters_steer_the_placement() -> None:
     asked = Resources(
-        cpu_cores=1.5,
+        cpu_cores=2,
         ram_gb=2.5,
         disk_gb=10,
         preemptible=True,

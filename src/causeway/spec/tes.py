@@ -12,7 +12,6 @@ asks for and cannot be honoured is a note; what cannot be done at all is an erro
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -221,10 +220,9 @@ def _resources(asked: Resources, needs: Mapping[str, object]) -> dict[str, objec
         found |= more
     for name in ("cpu_cores", "ram_gb", "disk_gb"):
         value = getattr(asked, name)
-        if not math.isfinite(value) or not 0 <= value <= 10**9:
-            raise InvalidInput(f"{value} is out of bounds", where=f"$.resources.{name}")
-    # Some clients send fractions of cores; the specification has whole ones.
-    found["cpus"] = max(1, math.ceil(asked.cpu_cores))
+        if not 0 <= value <= 10**9:
+            raise InvalidInput(f"{shown(value)} is out of bounds", where=f"$.resources.{name}")
+    found["cpus"] = max(1, asked.cpu_cores)
     found["memory"] = f"{int((asked.ram_gb or MEMORY_GB) * 10**9)}B"
     if asked.disk_gb:
         found["disk"] = f"{int(asked.disk_gb * 10**9)}B"

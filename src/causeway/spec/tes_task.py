@@ -69,7 +69,7 @@ class Output:
 class Resources:
     """What a task needs, and how it would like to be treated."""
 
-    cpu_cores: float = 0.0
+    cpu_cores: int = 0
     preemptible: bool = False
     ram_gb: float = 0.0
     disk_gb: float = 0.0

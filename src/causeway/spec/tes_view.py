@@ -88,7 +88,7 @@ def state_of(job: Job, handover: Handover) -> State:
             return State.INITIALIZING
         case JobState.RUNNING:
             # Running means that the inputs are there and the first command has begun.
-            begun = job.attempts and job.attempts[-1].last_step >= 0
+            begun = bool(job.attempts) and 0 <= job.attempts[-1].last_step < FAILED_STEP
             return State.RUNNING if begun else State.INITIALIZING
         case JobState.DISCONNECTED:
             return State.PAUSED

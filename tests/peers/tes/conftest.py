@@ -1,18 +1,16 @@
-"""A control plane, one island, an image's archive made here, and a folder that is open to tasks."""
+"""A control plane, one island, an image made here, and a folder that is open to tasks."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.peers.tes import roots
 
-from causeway.adapters.local import image_stage
 from causeway.demo.world import World, free_port
 from causeway.model.errors import Unavailable
 from causeway.sdk.client import Client
@@ -35,13 +33,6 @@ simulated = ["jurisdiction", "price_per_device_h"]
 ENDED = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED", "PREEMPTED"}
 
 
-def needed(program: Path | str, package: str) -> str:
-    """Return a program's path, or fail with what brings it."""
-    found = shutil.which(program)
-    assert found, f"{program} is missing; it comes with {package}"
-    return found
-
-
 @dataclass(slots=True)
 class Scene:
     """What every test of this folder plays in."""
@@ -60,7 +51,7 @@ class Scene:
         return self.world.token
 
     def create(self, **task: Any) -> str:
-        """Send a task; the image and one command are filled in."""
+        """Send a task; the image and a command are filled in."""
         executors = [{"image": self.image, "command": ["true"], **e} for e in task["executors"]]
         body = {**task, "executors": executors}
         return str(self.world.call("POST", f"{API}/tasks", json=body)["id"])
@@ -68,48 +59,24 @@ class Scene:
     def get(self, task: str, view: str = "FULL") -> Any:
         return self.world.call("GET", f"{API}/tasks/{task}", params={"view": view})
 
-    def end(self, task: str) -> Any:
-        """Wait until a task has ended; return all of it."""
+    def until(self, task: str, states: set[str]) -> Any:
+        """Wait until a task is in one of the states; return all of it."""
         try:
             self.world.until(
-                "the task ends", WAIT_S, lambda: self.get(task, "MINIMAL")["state"] in ENDED
+                "so", WAIT_S, lambda: self.get(task, "MINIMAL")["state"] in states, every_s=0.05
             )
-        except Unavailable as error:
-            raise AssertionError(f"{error}: {self.get(task)}") from None
+        except Unavailable:
+            raise AssertionError(f"it never came to {states}: {self.get(task)}") from None
         return self.get(task)
 
+    def end(self, task: str) -> Any:
+        """Wait until a task has ended; return all of it."""
+        return self.until(task, ENDED)
 
-def image_archive(folder: Path) -> Path:
-    """Make a Docker archive of a root that holds one static program: Debian's busybox."""
-    busybox = needed("busybox", "the Debian package busybox-static")
-    root = folder / "rootfs"
-    (root / "bin").mkdir(parents=True)
-    shutil.copy(busybox, root / "bin" / "busybox")
-    said = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
-    for name in said.stdout.split():
-        if name != "busybox":
-            (root / "bin" / name).symlink_to("busybox")
-    subprocess.run(["tar", "-C", root, "-cf", folder / "root.tar", "."], check=True)
-    podman = [
-        *(needed("podman", "the Debian package podman"), "--root", str(folder / "store" / "root")),
-        *("--runroot", str(image_stage.running(folder / "store"))),
-        *("--tmpdir", str(folder / "store" / "libpod"), "--events-backend", "none"),
-        *("--cgroup-manager", "cgroupfs"),
-    ]
-    made = ["--change", "ENV PATH=/bin", "--change", "WORKDIR /somewhere"]
-    (folder / "store").mkdir()
-    image = subprocess.run(
-        [*podman, "import", "--quiet", *made, folder / "root.tar"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    out = folder / "busybox.tar"
-    subprocess.run(
-        [*podman, "save", "-q", "--format", "docker-archive", "-o", out, image], check=True
-    )
-    shutil.rmtree(image_stage.running(folder / "store"), ignore_errors=True)
-    return out
+    def upload(self, place: Path, name: str) -> None:
+        """Put a folder into the library."""
+        with Client(self.url, self.token) as client:
+            client.upload(place, name=name)
 
 
 @pytest.fixture(scope="session")
@@ -117,22 +84,20 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The control plane as a process, the island as another."""
     top = tmp_path_factory.mktemp("tes")
     (top / "open").mkdir()
-    archive = image_archive(top)
-    os.environ["CAUSEWAY_TES_FOLDERS"] = str(top / "open")
     world = World(folder=top, port=free_port())
     try:
+        os.environ["CAUSEWAY_TES_FOLDERS"] = str(top / "open")
         world.start_centre()
         del os.environ["CAUSEWAY_TES_FOLDERS"]
         profile = top / "alba.toml"
         profile.write_text(PROFILE)
         world.join("alba", profile, world.join_token(1))
+        made = Scene(world, top / "open", "archive:busybox")
+        roots.busybox(top / "root")
+        image = roots.archive(top, top / "root", "ENV PATH=/bin", "WORKDIR /somewhere")
+        made.upload(image, "busybox")
         world.until("the island runs images", WAIT_S, lambda: _runs_images(world))
-        images = top / "images"
-        images.mkdir()
-        archive.rename(images / "busybox.tar")
-        with Client(world.url, world.token) as client:
-            client.upload(images, name="busybox")
-        yield Scene(world, top / "open", "archive:busybox")
+        yield made
     finally:
         world.stop()
 
@@ -140,3 +105,34 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def _runs_images(world: World) -> bool:
     offers = world.call("GET", "/v1/offers")["offers"]
     return any(offer["images"] for offer in offers)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[str]:
+    """A server that speaks S3, with a bucket named `flow`; yields its address."""
+    import subprocess
+
+    import httpx
+
+    program = roots.needed(PEERS / "moto_server", "moto, in .venv-peers (make peers)")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "moto.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "-p", str(port)], stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path
+        )
+    world = World(folder=tmp_path, port=port)
+
+    def up() -> bool:
+        try:
+            return httpx.put(f"{url}/flow").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        world.until("the storage answers", WAIT_S, up)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+        world.stop()

@@ -36,7 +36,10 @@ print(json.dumps([
 ]))
 """
 """Prints (path in site-packages, file) of all that the packages named on the command line need."""
-SPARE = re.compile(r"/(__pycache__|test|tests|idlelib|tkinter|config-[^/]*|solverdir)/|\.pyc$|\.a$")
+SPARE = re.compile(
+    r"/(__pycache__|test|tests|idlelib|tkinter|config-[^/]*|solverdir|botocore/data/(?!s3/)\w[^/.]*)/"
+    r"|\.pyc$|\.a$"
+)
 """What no program here needs; half of the bytes."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -28,6 +29,8 @@ from causeway.spec.tes_task import ARCHIVE, FOLDER, IMAGE_PLACE, Task
 
 PROGRAMS = ("program.py", "storage.py")
 DOCUMENT, PLAN = "document.json", "plan.json"
+CORES_MAX = 1_000_000
+"""More than any pool holds; what no computer holds is refused later, with its place."""
 _OWN_NAMES = frozenset({"tags", "env", "backend_parameters"})
 _READ_ONLY = frozenset({"id", "state", "logs", "creation_time"})
 
@@ -39,6 +42,10 @@ def read(body: bytes) -> Task:
     if not isinstance(tree, dict):
         raise InvalidInput("a task is an object", where="$")
     kept = {name: value for name, value in tree.items() if name not in _READ_ONLY}
+    needs = kept.get("resources")
+    if isinstance(needs, dict) and isinstance(cores := needs.get("cpu_cores"), float):
+        # The specification has whole cores; what some clients send is rounded up.
+        kept["resources"] = {**needs, "cpu_cores": math.ceil(max(-1.0, min(cores, CORES_MAX)))}
     return decode(json.dumps(_without_nulls(kept)).encode(), Task, tolerant=True)
 
 
