@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hall import Hall, Seat
 
 from causeway.control.exchange import KEPT
-from causeway.model.errors import Conflict, InvalidInput, StaleFence
+from causeway.model.errors import Conflict, InvalidInput, NotFound, StaleFence
 from causeway.sdk.checkpoint import Checkpointer
 from causeway.sdk.wide import Codec, Nesterov, Outer
 
@@ -217,18 +217,21 @@ def test_a_late_member_reads_what_it_missed_and_loses_nothing(torch: Any) -> Non
     hall = Hall({0: 1, 1: 1})
     quick = Member(torch, hall, 0, every=2, wait_s=0.001, settings=AVERAGE, codec=EXACT)
     slow = Member(torch, hall, 1, every=2, wait_s=0.001, settings=AVERAGE, codec=EXACT)
-    gate = threading.Event()
-
-    def wait(step: int) -> None:
-        if step == 0:
-            slow.outer.join()
-            gate.wait(30)
+    there, gate = threading.Event(), threading.Event()
 
     def go() -> None:
+        quick.outer.join()
+        assert there.wait(30)
         quick.train(6)
         gate.set()
 
-    together(go, lambda: slow.train(2, wait))
+    def follow() -> None:
+        slow.outer.join()
+        there.set()
+        assert gate.wait(30)
+        slow.train(2)
+
+    together(go, follow)
     assert quick.outer.rounds == slow.outer.rounds == 3
     assert slow.outer.last is not None
     assert not slow.outer.last.included
@@ -335,6 +338,20 @@ def test_a_model_that_diverged_is_told_before_it_is_sent(torch: Any) -> None:
         next(member.model.parameters()).fill_(float("nan"))
     with pytest.raises(InvalidInput, match="not finite"):
         member.outer.step()
+
+
+def test_one_that_is_forgotten_while_it_joins_joins_again(torch: Any) -> None:
+    class Forgotten(Seat):
+        def join(self, have: int, digest: str) -> Any:
+            self.states += 1
+            if self.states < 3:
+                raise NotFound("this attempt has not joined")
+            return Seat.join(self, have, digest)
+
+    member = Member(torch, None, 0, every=1)
+    member.outer._meeting = Forgotten(Hall({0: 1}), 0)
+    member.train(3)
+    assert member.outer.rounds == 3
 
 
 def test_one_that_can_never_go_on_says_so(torch: Any) -> None:

@@ -19,7 +19,7 @@ from causeway.model.errors import Conflict, InvalidInput, NotFound
 from causeway.sdk.states import Stateful
 from causeway.sdk.wide.codec import Codec, Vector, decode
 from causeway.sdk.wide.island import Island
-from causeway.sdk.wide.meeting import Meeting, Outcome, of_this_process
+from causeway.sdk.wide.meeting import Entry, Meeting, Outcome, of_this_process
 from causeway.sdk.wide.state import Nesterov, OuterState
 
 JOINS_MAX = 100
@@ -173,24 +173,29 @@ class Outer:
     def _enter(self, *, afresh: bool = False) -> None:
         """Join until there is a state to go on from, and catch up with the rounds that are kept."""
         for _ in range(JOINS_MAX):
-            have = -1 if afresh else self.rounds
-            entry = self._meeting.join(have, self._state.digest())
-            if entry.state is not None:
-                self.steps = self._state.take(entry.state)
-                self._left[:] = 0
-                self._local, self._due, afresh = 0, 0, False
-                self._island.write(self._state.start)
-                continue
             try:
-                if entry.give_state:
-                    self._give_state()
-                if self.rounds < entry.round:
-                    self._apply(self._missed(self.rounds), None)
-                return
+                entry = self._meeting.join(-1 if afresh else self.rounds, self._state.digest())
+                afresh = False
+                if self._entered(entry):
+                    return
             except NotFound:
-                # The rounds that it missed are not kept any more: it takes the state instead.
+                # Forgotten meanwhile, or what it missed is not kept any more: it joins anew.
                 continue
         raise Conflict("this member joins again and again, and gets nowhere")
+
+    def _entered(self, entry: Entry) -> bool:
+        """Go on from how this member stands; False: it took a state, and has to say so."""
+        if entry.state is not None:
+            self.steps = self._state.take(entry.state)
+            self._left[:] = 0
+            self._local, self._due = 0, 0
+            self._island.write(self._state.start)
+            return False
+        if entry.give_state:
+            self._give_state()
+        if self.rounds < entry.round:
+            self._apply(self._missed(self.rounds), None)
+        return True
 
     def _missed(self, round_: int) -> list[Outcome]:
         """Return the result of a round, once it is closed, and of those after it that are too."""
