@@ -391,6 +391,27 @@ def job_file() -> str:
     )
 
 
+def conformance() -> str:
+    """What every engine must do, and which do."""
+    from causeway.conformance import case, subject
+    from causeway.conformance import page as tables
+
+    reports = tables.read(DOCS / "conformance")
+    settings = attribute_docs(importlib.import_module(subject.__name__), "Settings").items()
+    claims = attribute_docs(importlib.import_module(case.__name__), "Claim")
+    lacks = [(f"`{claim.value}`", claims[claim.name]) for claim in case.Claim]
+    return page(
+        "Conformance of engines",
+        *(SENTENCES["conformance"][name] for name in ("what", "how", "own")),
+        "## What a profile may say",
+        SENTENCES["conformance"]["profile"],
+        table(("setting", "meaning"), [(f"`{name}`", text) for name, text in settings]),
+        SENTENCES["conformance"]["lacks"],
+        table(("`lacks`", "what is not claimed"), lacks),
+        *tables.parts(reports),
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "api.md": api,
@@ -400,6 +421,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics,
     "settings.md": settings,
     "job-file.md": job_file,
+    "conformance.md": conformance,
 }
 
 

@@ -260,7 +260,7 @@ class Bench:
         give_up = time.monotonic() + self.settings.patience_s
         while True:
             found = look()
-            if found is not None and found is not False:
+            if found:
                 return found
             if self.island.error is not None:
                 raise Unmet(f"the engine raised: {self.island.error}") from self.island.error

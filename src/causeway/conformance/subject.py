@@ -3,9 +3,8 @@
 The table `[engine.conformance]` of a profile is for the suite alone; no engine sees it:
 
     [engine.conformance]
-    patience_s = 60                       # how long anything may take before it counts as never
-    at_once = 4                           # cases at the same time
-    many = 40                             # jobs at the same time in the cases about load
+    patience_s = 120
+    many = 20
     restart_daemon = "systemctl restart slurmctld"
     [engine.conformance.lacks]
     restarts = "Slurm's own requeue does this"
@@ -42,15 +41,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a profile's `[engine.conformance]` says."""
 
     patience_s: float = 60.0
+    """How long anything may take before it counts as never."""
     at_once: int = 4
+    """Cases at the same time; the engine should have room for twice as many ranks."""
     many: int = 40
+    """Jobs at the same time in the cases about load."""
     cpu_milli: int = 1000
-    """What each rank of a case asks for."""
+    """What each rank of a case asks for, in thousandths of a core."""
     memory_mib: int = 256
+    """What each rank of a case asks for."""
     restart_daemon: str = ""
     """Shell command that restarts the engine's daemon and returns when it is up again."""
     stop_daemon: str = ""
+    """Shell command that takes the daemon away, while its jobs may run on."""
     start_daemon: str = ""
+    """Shell command that brings the daemon back."""
     records: str = ""
     """Shell command that prints all that the engine shows others about jobs."""
     small_folder: str = ""

@@ -10,13 +10,12 @@ raises fails every case that waits for it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +54,9 @@ def run_suite(
     cases = _chosen(registered(), only)
     place = Path(tempfile.mkdtemp(prefix="conformance-", dir=root)).resolve()
     try:
-        with _canary():
-            return _Run(subject=subject, place=place, said=said).all(cases)
+        # It stays where it is: several runs may share this process.
+        os.environ[CANARY] = CANARY_VALUE
+        return _Run(subject=subject, place=place, said=said).all(cases)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -157,16 +157,11 @@ def lacking(settings: Settings, inventory: Inventory) -> dict[Claim, str]:
 
 
 def _chosen(cases: Mapping[str, Case], only: Sequence[str]) -> list[Case]:
+    """Return the cases whose names are among `only`, or begin so where no name is just that."""
+    chosen: set[str] = set()
     for word in only:
-        if not any(name.startswith(word) for name in cases):
+        found = [word] if word in cases else [name for name in cases if name.startswith(word)]
+        if not found:
             raise InvalidInput(f"no case is called {word!r}", hint=f"one of: {', '.join(cases)}")
-    return [c for name, c in cases.items() if not only or name.startswith(tuple(only))]
-
-
-@contextlib.contextmanager
-def _canary() -> Iterator[None]:
-    os.environ[CANARY] = CANARY_VALUE
-    try:
-        yield
-    finally:
-        os.environ.pop(CANARY, None)
+        chosen.update(found)
+    return [case for name, case in cases.items() if not only or name in chosen]

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 
 from causeway.conformance.bench import Bench
-from causeway.conformance.case import Hook, Place, case, expect
+from causeway.conformance.case import Claim, Hook, Place, case, expect
 from causeway.conformance.scripts import COUNT, UP, WAIT
 from causeway.model.protocol import Phase
 
+HAS = (Claim.DAEMON,)
 RESTART = (Hook.RESTART_DAEMON,)
 AWAY = (Hook.STOP_DAEMON, Hook.START_DAEMON)
 QUICK_S = 0.05
@@ -24,6 +25,7 @@ QUICK_S = 0.05
 @case(
     "daemon-restart",
     "The daemon restarts under a job: it runs on, once.",
+    claims=HAS,
     hooks=RESTART,
     place=Place.ALONE,
 )
@@ -42,6 +44,7 @@ def daemon_restart(bench: Bench) -> None:
 @case(
     "daemon-restart-many",
     "The daemon restarts under many: none lost, none twice.",
+    claims=HAS,
     hooks=RESTART,
     place=Place.ALONE,
 )
@@ -60,6 +63,7 @@ def daemon_restart_many(bench: Bench) -> None:
 @case(
     "daemon-away",
     "While the daemon is away nothing is reported failed, and `poll` is quick.",
+    claims=HAS,
     hooks=AWAY,
     place=Place.ALONE,
 )
@@ -85,6 +89,7 @@ def daemon_away(bench: Bench) -> None:
 @case(
     "daemon-away-end",
     "What ends while the daemon is away is told when it is back.",
+    claims=HAS,
     hooks=AWAY,
     place=Place.ALONE,
 )
@@ -102,6 +107,7 @@ def daemon_away_end(bench: Bench) -> None:
 @case(
     "daemon-away-start",
     "What is started while the daemon is away runs once it is back, or is refused.",
+    claims=HAS,
     hooks=AWAY,
     place=Place.ALONE,
 )
@@ -123,6 +129,7 @@ def daemon_away_start(bench: Bench) -> None:
 @case(
     "daemon-away-stop",
     "What is stopped while the daemon is away ends, then or when it is back.",
+    claims=HAS,
     hooks=AWAY,
     place=Place.ALONE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from causeway.conformance.bench import Bench
-from causeway.conformance.case import Claim, case, expect
+from causeway.conformance.case import Claim, Place, case, expect
 from causeway.conformance.scripts import COUNT, UP, WAIT
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
@@ -41,8 +41,9 @@ def start_known(bench: Bench) -> None:
         expect(one.seen() is not None, "an attempt that was started is not in the next poll")
 
 
-@case("start-told", "`on_change` is called when a phase is new.")
+@case("start-told", "`on_change` is called when a phase is new.", place=Place.OWN)
 def start_told(bench: Bench) -> None:
+    bench.open()
     one = bench.start(UP + WAIT)
     one.wrote("up")
     one.runs()
@@ -145,6 +146,22 @@ def start_no_logs(bench: Bench) -> None:
     one.start()
     end = one.fails()
     expect(end.failure is FailureClass.ENGINE, f"its class is {end.failure}")
+
+
+@case("start-read-only", "In a folder that is read-only it runs or fails, and says which.")
+def start_read_only(bench: Bench) -> None:
+    one = bench.attempt("true")
+    folders = [one.work, one.launch.folder / "logs", one.launch.folder]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        one.start()
+        end = one.ends()
+        expect(end.phase in (Phase.SUCCEEDED, Phase.FAILED), f"it ended {end.phase}")
+        bench.note = "it runs" if end.phase == Phase.SUCCEEDED else f"it fails: {end.message}"
+    finally:
+        for folder in reversed(folders):
+            folder.chmod(0o755)
 
 
 @case("start-long-script", "A script of 200,000 characters runs to its last line.")

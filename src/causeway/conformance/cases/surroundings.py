@@ -128,6 +128,7 @@ def secret_files(bench: Bench) -> None:
 @case(
     "secret-records",
     "What the engine shows others about jobs holds no secret.",
+    claims=(Claim.RECORDS,),
     hooks=(Hook.RECORDS,),
 )
 def secret_records(bench: Bench) -> None:
