@@ -152,21 +152,22 @@ class Guard:
         self.eager = True
         self._sent: Dict[int, float] = {}
         self._number = 0
+        self._last = -BEAT_S
+        """When the last beat was written."""
         self._period = BEAT_S
 
     def run(self) -> None:
-        due, turns = 0.0, 0
+        turns = 0
         while True:
-            now, turns = time.monotonic(), turns + 1
-            if now >= due:
-                due = now + self._period
+            turns += 1
+            if time.monotonic() >= self._last + self._period:
                 self._beat()
             self._read()
             time.sleep(EAGER_S if self.eager and turns < EAGER_TURNS else TURN_S)
 
     def _beat(self) -> None:
         self._number += 1
-        now = time.monotonic()
+        now = self._last = time.monotonic()
         self._sent[self._number] = now
         self._sent.pop(self._number - BEATS_KEPT, None)
         age_ms = int((now - self.started) * 1000) if self.started else 0
@@ -380,7 +381,7 @@ class Runner:
         now = time.monotonic()
         if self._overdue():
             self._stop(now)
-        if self.kill_at is not None and now >= self.kill_at:
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
             kill(signal.SIGKILL)
         if now - self.sampled >= SAMPLE_S:
             self.sampled = now
@@ -397,7 +398,8 @@ class Runner:
         over ends it at once whatever came before."""
         now, guard = time.monotonic(), self.guard
         if guard.guarded and (guard.until is None or now >= guard.until):
-            self.why, self.kill_at = self.why or "lease", now
+            self.why = self.why or "lease"
+            self.kill_at = now if guard.until is None else min(now, guard.until)
         elif not self.why and guard.stop_ms >= 0:
             self.why = "stop"
         elif not self.why and self.limit_at is not None and now >= self.limit_at:

@@ -28,6 +28,8 @@ UNSEEN_FOLDER = 78
 """Exit code of a runner that does not find its folder (`program.main`)."""
 SETTLE_MS = 15_000
 """How long the records wait for what Slurm says of an end that may not be the program's own."""
+GIVEN_BACK_MS = 5_000
+"""How long the runner of a job that Slurm put back into its queue may take to be gone."""
 ANSWERS = 2
 """After so many answers of Slurm without the job, Slurm has forgotten it."""
 LEASE_MARGIN_MS = 1_000
@@ -119,6 +121,8 @@ class Attempt:
     """Grace of the stop that was asked for; -1: none."""
     kill_at_ms: int = 0
     """When Slurm is asked to kill it; 0: it is not to be."""
+    back_ms: int = 0
+    """When Slurm was seen to have put it back into its queue; 0: it has not."""
     killed: bool = False
     """Whether Slurm was asked to."""
     output: str = ""
@@ -156,7 +160,9 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
             code = next((rank.code for rank in at.ranks if rank.code is not None), None)
             return Outcome(phase=Phase.STOPPED, exit_code=code, message="it was stopped")
         return None
-    if _requeued(at):
+    if at.back_ms:
+        if not at.over and now_ms - at.back_ms < GIVEN_BACK_MS:
+            return None
         return Outcome(
             phase=Phase.FAILED,
             failure=FailureClass.PREEMPTION,
@@ -180,7 +186,7 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     return _never_began(at, final)
 
 
-def _requeued(at: Attempt) -> bool:
+def requeued(at: Attempt) -> bool:
     """Say whether Slurm would start it a second time. Its runner would not: it begins once."""
     # Slurm must have been asked after its runner was seen: before that it may well have waited.
     back = at.row is not None and at.row.state in (JobState.PENDING, JobState.REQUEUED)

@@ -93,6 +93,7 @@ class SlurmEngine:
 
     def probe(self) -> Inventory:
         cluster, nodes, partitions = self._look()
+        self._nodes, self._partitions = nodes, partitions
         offered = inventory.offered(nodes, partitions, self._settings.partitions)
         return inventory.inventory(
             offered,
@@ -154,6 +155,7 @@ class SlurmEngine:
             self._take(min(TURN_S_MAX, max(0.001, wait_s)))
         self._take(0.001)
         self._cancel()
+        self._ledger.let_go()
 
     def _take(self, wait_s: float) -> None:
         """Carry out every wish that is there, after waiting for the first."""

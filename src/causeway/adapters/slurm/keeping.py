@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from causeway.adapters.runner.desk import FOLDER
 from causeway.adapters.slurm.attempts import Submission
 
 RECORD = "submission.json"
+DEAD = "slurm-over"
 
 
 def own_mark(root: Path) -> str:
@@ -45,6 +47,20 @@ def submitted(folder: Path, told: Submission, number: int) -> Submission:
 def remove(folder: Path) -> None:
     """Forget a submission. The folder itself may be gone already, or be about to go."""
     (folder / FOLDER / RECORD).unlink(missing_ok=True)
+
+
+def write_dead(root: Path, tags: Sequence[str]) -> None:
+    """Keep the tags of submissions that are over."""
+    put(root / DEAD, msgspec.json.encode(tags))
+
+
+def read_dead(root: Path) -> list[str]:
+    """Return the tags of submissions that were over when the last agent let go."""
+    try:
+        return msgspec.json.decode((root / DEAD).read_bytes(), type=list[str])
+    except (OSError, msgspec.MsgspecError):
+        # There was none, or it was killed: then a job that is still there is shown as a stray.
+        return []
 
 
 def read_all(root: Path) -> list[tuple[Path, Submission]]:

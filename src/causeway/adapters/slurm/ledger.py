@@ -21,6 +21,7 @@ from causeway.adapters.slurm.attempts import (
     Outcome,
     Submission,
     judge,
+    requeued,
     unseen,
     waiting,
 )
@@ -66,6 +67,8 @@ class Sentence:
     """When Slurm is asked next to end a job, and how often it was."""
 
     due_ms: int
+    tag: str
+    """Of the submission: a controller that lost its last seconds gives numbers out again."""
     asked: int = 0
 
 
@@ -97,6 +100,7 @@ class Ledger:
 
     def adopt(self) -> None:
         """Take up what an earlier agent has left."""
+        self._dead = dict.fromkeys(keeping.read_dead(self._root))
         for folder, told in keeping.read_all(self._root):
             desk = Desk(folder, told.ranks)
             at = Attempt(told=told, folder=folder, desk=desk, since_ms=self._now())
@@ -163,7 +167,7 @@ class Ledger:
         """Kill what is left of an attempt and drop its record."""
         stray = self._strays.pop(key, None)
         if stray is not None:
-            self._condemn(stray.id)
+            self._condemn(stray.id, _tag(stray))
         self.shown.pop(key, None)
         at = self.attempts.pop(key, None)
         if at is None or at.submitting:
@@ -182,12 +186,12 @@ class Ledger:
         natural = at.outcome is not None and at.outcome.phase == Phase.SUCCEEDED
         if at.told.number and not natural and not (at.row and at.row.state in FINAL):
             begun = any(rank.waiting for rank in at.ranks)
-            self._condemn(at.told.number, after_ms=RUNNER_MS if begun else 0)
+            self._condemn(at.told.number, at.told.tag, after_ms=RUNNER_MS if begun else 0)
 
-    def _condemn(self, number: int, *, after_ms: int = 0) -> None:
+    def _condemn(self, number: int, tag: str, *, after_ms: int = 0) -> None:
         """Have Slurm end a job, unless it is seen to be over before that."""
         due_ms = self._now() + after_ms
-        known = self._condemned.setdefault(number, Sentence(due_ms))
+        known = self._condemned.setdefault(number, Sentence(due_ms, tag))
         known.due_ms = min(known.due_ms, due_ms)
 
     def to_cancel(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -199,6 +203,11 @@ class Ledger:
             one.due_ms, one.asked = now + CANCEL_AGAIN_MS, one.asked + 1
         ends = tuple(number for number, one in due if one.asked == 1)
         return ends, tuple(number for number, one in due if one.asked > 1)
+
+    def let_go(self) -> None:
+        """Write down what must not be taken for a stray by the agent that comes after."""
+        if self._condemned or self._dead:
+            keeping.write_dead(self._root, tuple(self._dead))
 
     # -- what Slurm says ------------------------------------------------------------------------
 
@@ -221,13 +230,13 @@ class Ledger:
             elif row.state not in FINAL:
                 key = (mark.job, mark.fence)
                 if mark.tag in self._dead or key in self.attempts:
-                    self._condemn(row.id)
+                    self._condemn(row.id, mark.tag)
                 elif row.id not in self._condemned:
                     strays[key] = row
         self._show_strays(strays)
-        for number in list(self._condemned):
-            gone = there.get(number)
-            if gone is None or gone.state in FINAL:
+        for number, sentence in list(self._condemned.items()):
+            known = there.get(number)
+            if known is None or known.state in FINAL or _tag(known) != sentence.tag:
                 del self._condemned[number]
         accounts = {one.id: one for one in accounted}
         for at in list(self.attempts.values()):
@@ -318,6 +327,9 @@ class Ledger:
         at.memory_bytes = sum(beat.memory_bytes for _, beat in alive)
         if alive or at.row is not None:
             self._read(at, now)
+        if not at.back_ms and requeued(at):
+            at.back_ms = now
+            self._kill(at)
         if 0 < at.kill_at_ms <= now:
             self._kill(at)
         outcome = judge(at, now)
@@ -354,7 +366,7 @@ class Ledger:
             at.killed = True
             at.desk.stop(0)
             if at.told.number:
-                self._condemn(at.told.number, after_ms=RUNNER_MS)
+                self._condemn(at.told.number, at.told.tag, after_ms=RUNNER_MS)
 
     def _pause_ms(self, at: Attempt, now: int) -> int:
         """Return after how long its folder is to be looked at again."""
@@ -445,6 +457,11 @@ def _status(at: Attempt, outcome: Outcome | None, *, isolation: str) -> Status:
         started_monotonic_ms=at.started_ms,
         ended_monotonic_ms=at.ended_ms if outcome else 0,
     )
+
+
+def _tag(row: JobRow) -> str:
+    mark = orders.parse_mark(row.comment)
+    return mark.tag if mark is not None else ""
 
 
 def _failed(failure: FailureClass, message: str) -> Outcome:
