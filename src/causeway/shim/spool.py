@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 FAILED_KEPT = 200
+PACKAGES = Path(__file__).parents[2]
+"""Where this package lies."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +129,10 @@ def see_to_delivery(spool: Path) -> None:
             return
     with (spool / "deliver.log").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-E", "-m", "causeway.shim", "deliver", str(spool)],
+            [sys.executable, "-m", "causeway.shim", "deliver", str(spool)],
+            # The Python settings of whoever calls are for another Python, but this package is
+            # found where it is found now.
+            env={**os.environ, "PYTHONPATH": str(PACKAGES)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
