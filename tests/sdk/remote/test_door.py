@@ -168,6 +168,8 @@ def test_a_call_returns_its_future_at_once(client: Client) -> None:
     ("given", "where"),
     [
         ({"run": "rm"}, "run"),
+        ({"time_limit": "1h"}, "time_limit"),
+        ({"where": "site.jurisdiction in"}, "where"),
         ({"results": "json"}, "results"),
         ({"chunk": 0}, "chunk"),
         ({"timeout_s": -1}, "timeout_s"),
@@ -185,12 +187,17 @@ def test_what_is_no_option_is_said_when_it_is_written(given: dict[str, Any], whe
 
 def test_options_become_the_jobs_fields() -> None:
     chosen = Options().changed(
-        {"cpus": 2, "accelerators": "H100:1", "where": "price < 2", "secrets": ["HF_TOKEN"]}
+        {
+            "cpus": 2,
+            "accelerators": "H100:1",
+            "where": "site.jurisdiction in EU",
+            "secrets": ["HF_TOKEN"],
+        }
     )
     spec = parse(json.dumps({**chosen.common(), "run": "true"})).members[0].spec
     assert spec.resources.cpu_milli == 2_000
     assert spec.resources.accelerator is not None
-    assert (spec.where, spec.secrets) == ("price < 2", ("HF_TOKEN",))
+    assert (spec.where, spec.secrets) == ("site.jurisdiction in EU", ("HF_TOKEN",))
 
 
 def test_the_command_looks_for_the_right_python_first() -> None:

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from causeway.discover import compile_filter
 from causeway.model.errors import InvalidInput
 from causeway.sdk.remote.plan import TASKS_MAX, Chunk
 from causeway.spec import parse
 
 AMOUNTS = ("cpus", "memory", "disk", "accelerators")
-OURS = ("run", "name", "array", "stages", "kind", "outputs", "num_nodes", "depends_on", "service")
+OURS = (
+    "run", "name", "array", "stages", "kind", "outputs", "num_nodes", "depends_on", "service",
+    "time_limit",
+)  # fmt: skip
 """Fields of a job file that a call decides itself."""
 CALL, TASKS, RESULTS = ".causeway/call", ".causeway/tasks", ".causeway/results"
 """Places below a job's working folder."""
@@ -54,7 +58,10 @@ class Options:
         own = {one.name for one in fields(self)} - {"fields"}
         ours = sorted(set(given).intersection(OURS) - own)
         if ours:
-            raise InvalidInput(f"{ours[0]!r} of these jobs is decided by the call", where=ours[0])
+            hint = "timeout_s is the time of one task" if ours[0] == "time_limit" else ""
+            raise InvalidInput(
+                f"{ours[0]!r} of these jobs is decided by the call", where=ours[0], hint=hint
+            )
         known = {name: value for name, value in given.items() if name in own}
         others = {name: value for name, value in given.items() if name not in own}
         made = replace(self, **known, fields={**self.fields, **others})
@@ -78,6 +85,7 @@ class Options:
         if self.workdir and not Path(self.workdir).is_dir():
             raise InvalidInput(f"{self.workdir!r} is not a folder", where="workdir")
         parse(json.dumps({**self.common(), "run": "true"}), source="the options of the call")
+        compile_filter(self.fields.get("where", ""), where="where")
 
     def common(self) -> dict[str, Any]:
         """Return the fields that all jobs of the run share."""

@@ -153,10 +153,13 @@ class Ledger:
                 at_once += 1
         self.lanes = max(self.lanes, at_once)
 
+    def elapsed_s(self, now_s: float) -> float:
+        """Return how long the run has lasted; 0 before its first wave."""
+        return 0.0 if self.began_s is None else now_s - self.began_s
+
     def budget_s(self, now_s: float) -> float:
         """Return after how long a chunk that goes out now begins no further task."""
-        elapsed_s = now_s - (now_s if self.began_s is None else self.began_s)
-        return max(2 * chunk_s(elapsed_s), 1.5 * min(self.task_s or 0.0, PAIR_S))
+        return max(2 * chunk_s(self.elapsed_s(now_s)), 1.5 * min(self.task_s or 0.0, PAIR_S))
 
     def next_wave(self, now_s: float) -> list[Chunk]:
         """Return the chunks that go out now; they are out from here on."""
@@ -165,7 +168,7 @@ class Ledger:
             return []
         if self.began_s is None:
             self.began_s = now_s
-        size, number = self._asked(left, now_s - self.began_s)
+        size, number = self._asked(left, self.elapsed_s(now_s))
         wave: list[Chunk] = []
         while self._undone and len(wave) < number:
             chunk = self._cut(size)

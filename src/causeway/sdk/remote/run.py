@@ -11,8 +11,7 @@ wire while it holds the lock.
 
 from __future__ import annotations
 
-import re
-import secrets
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from causeway.sdk.remote.futures import RemoteFuture
 from causeway.sdk.remote.options import RESULTS, Options
 from causeway.sdk.remote.outcomes import Outcome, Outcomes, RemoteError
 from causeway.sdk.remote.plan import Chunk, Ledger
-from causeway.sdk.remote.waves import Shipper, Wave
+from causeway.sdk.remote.waves import Shipper, Wave, made_up_name
 
 LOOK_S = (0.1, 1.0)
 """Pauses between looks at the jobs, at the beginning and later."""
@@ -35,7 +34,7 @@ LOOK_SHARE = 0.05
 DEATHS_FIRST = 3
 DEATHS_MORE = 64
 """So many failed jobs before the first that came back, or so many more than came back, and the run
-is given up: it is not one task that does it."""
+is given up."""
 TASKS_MAX = 1_000_000
 _AT_WORK = frozenset({JobState.RUNNING.value, JobState.STARTING.value, JobState.PLACED.value})
 _ENDED = frozenset(state.value for state in TERMINAL)
@@ -70,9 +69,10 @@ class Run:
         self, function: Callable[..., Any], options: Options, *, wake: Callable[[Run], None]
     ) -> None:
         self.options = options
-        self.name = options.name or _made_up(function)
+        self.name = options.name or made_up_name(function)
         self._function = function
         self._wake = wake
+        self._process = os.getpid()
         self._module = packing.own_module(function)
         self._lock = threading.RLock()
         self._ledger = Ledger(most=options.chunk)
@@ -118,7 +118,9 @@ class Run:
 
     @property
     def takes_more(self) -> bool:
-        """Whether tasks can be added."""
+        """Whether tasks can be added. After a fork, a run stays the parent's: its thread is."""
+        if self._process != os.getpid():
+            return False
         return self._error is None and self._ledger.tasks < TASKS_MAX
 
     def drop(self, index: int) -> None:
@@ -181,9 +183,8 @@ class Run:
             self._begin(desk, now_s)
         if now_s >= self._look_at_s and self._waves:
             self._look(desk)
-            began_s = self._ledger.began_s
-            elapsed_s = now_s - (now_s if began_s is None else began_s)
-            self._look_at_s = now_s + max(LOOK_S[0], min(LOOK_S[1], LOOK_SHARE * elapsed_s))
+            share_s = LOOK_SHARE * self._ledger.elapsed_s(now_s)
+            self._look_at_s = now_s + max(LOOK_S[0], min(LOOK_S[1], share_s))
         self._send(desk, now_s)
         return max(0.0, self._look_at_s - now_s)
 
@@ -205,6 +206,7 @@ class Run:
                 self._waves.append(wave_kept)
             self._look_at(wave_kept, desk)
         self._begun = True
+        self._calls.clear()
 
     def _forget(self, index: int) -> None:
         self._open.pop(index, None)
@@ -391,9 +393,3 @@ class Run:
             else:
                 # All of it was cancelled while it was on its way.
                 self._to_stop.append(wave.id)
-
-
-def _made_up(function: Callable[..., Any]) -> str:
-    """Return a name that nobody else has."""
-    word = re.sub(r"[^a-z0-9]+", "-", str(getattr(function, "__name__", "call")).lower())
-    return f"{word.strip('-')[:24] or 'call'}-{secrets.token_hex(4)}"

@@ -9,6 +9,7 @@ run later reads them in that order and sends each again: it is the same, or it g
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -158,3 +159,9 @@ def _refuse_another(name: str, kept: dict[str, Any], asked: dict[str, str | int]
             f"({kept.get('tasks')} of them; these are {asked['tasks']})",
             hint="choose another name, or ask for exactly the same again",
         )
+
+
+def made_up_name(function: Callable[..., Any]) -> str:
+    """Return a name that nobody else has."""
+    word = re.sub(r"[^a-z0-9]+", "-", str(getattr(function, "__name__", "call")).lower())
+    return f"{word.strip('-')[:24] or 'call'}-{secrets.token_hex(4)}"
