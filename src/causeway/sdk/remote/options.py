@@ -85,7 +85,7 @@ class Options:
         if self.workdir and not Path(self.workdir).is_dir():
             raise InvalidInput(f"{self.workdir!r} is not a folder", where="workdir")
         parse(json.dumps({**self.common(), "run": "true"}), source="the options of the call")
-        compile_filter(self.fields.get("where", ""), where="where")
+        compile_filter(self.fields.get("where", ""))
 
     def common(self) -> dict[str, Any]:
         """Return the fields that all jobs of the run share."""
