@@ -148,6 +148,7 @@ def test_a_fork_sees_what_a_cold_start_sees(light: Bench) -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139, ""),
         ("f = open('late', 'w'); f.write('kept')", 0, ""),
         ("import atexit, sys; atexit.register(print, 'bye', file=sys.stderr)", 0, "bye"),
+        ("import os\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')", 1, "BrokenPipeError"),
         (
             "import threading, time\n"
             "def late():\n    time.sleep(0.05); open('late', 'w').write('kept')\n"

@@ -235,6 +235,9 @@ class Server:
             said = {"id": order["id"], "error": f"{type(error).__name__}: {error} {where}".strip()}
             os.write(self.oops_write, pack(said)[:4096])
             os._exit(125)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            # As a fresh interpreter has them: a connection that was closed raises, and kills not.
+            signal.signal(number, signal.SIG_IGN)
         os.close(self.oops_write)
         raise Become(order["program"], order["env"])
 
