@@ -22,6 +22,7 @@ import asyncssh
 
 PIECE_BYTES = 32 * 1024
 LAST_WORDS_S = 1.0
+TOLD_S = 0.005
 TAKEN = frozenset({"LANG", "LANGUAGE", "TZ", "COLORTERM", "NO_COLOR"})
 """Variables that a client may set, besides LC_* and TERM."""
 SHELL = "/bin/bash"
@@ -103,7 +104,7 @@ async def _in_pipes(
     pumps = [Pump(child.stdout, process.stdout), Pump(child.stderr, process.stderr)]
     showing = [asyncio.create_task(pump.run()) for pump in pumps]
     try:
-        code = await child.wait()
+        code = await _ended(child)
         # All that was said is passed on. A process left in the background may hold the pipes open
         # for good, so silence, with everything taken, is an end too.
         seen = -1
@@ -198,7 +199,7 @@ async def _in_terminal(
     typing = asyncio.create_task(_type(process, master, child.pid))
     showing = asyncio.create_task(_show(process, master))
     try:
-        ending = asyncio.create_task(child.wait())
+        ending = asyncio.create_task(_ended(child))
         # Without its terminal, a client that is gone leaves nothing to wait for but the hang-up.
         await asyncio.wait({ending, typing}, return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
@@ -269,6 +270,21 @@ async def _written(master: int, data: bytes) -> None:
             await _ready(master, write=True)
         except OSError:
             return
+
+
+async def _ended(child: asyncio.subprocess.Process) -> int:
+    """Wait for the process itself; asyncio's own `wait` waits for its pipes too, which a process
+    in the background may hold."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(child.pid)
+        try:
+            await _ready(handle, write=False)
+        finally:
+            os.close(handle)
+    while child.returncode is None:
+        # Another thread takes the exit code, and is about to say it.
+        await asyncio.sleep(TOLD_S)
+    return child.returncode
 
 
 async def _ready(handle: int, *, write: bool) -> None:
