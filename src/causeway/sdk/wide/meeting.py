@@ -143,6 +143,9 @@ class Centre:
             )
             for gift in seen["closed"]["gifts"]
         )
+        # The centre closes what is idle for some seconds, and a round is longer than that; to begin
+        # anew costs less than to find out.
+        self._wire.close()
         return Outcome(gifts=gifts, open=seen["open"], give_state=seen["give_state"])
 
     def give_state(self, round_: int, data: bytes, digest: str) -> None:
