@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class Serving:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "LOOK_S", 0.0)
     monkeypatch.setattr(peers, "POLL_S", 0.01)
+    monkeypatch.setattr(peers, "AHEAD_S", 0.0)
 
 
 @pytest.fixture
@@ -232,6 +234,10 @@ def test_a_port_that_is_taken_is_said(cache: FolderCache, tmp_path: Path) -> Non
             Sharing(cache, address=address, root=tmp_path, clock=Clock()).listen()
 
 
+def no_bringing(artifact: str, _stop: object) -> None:
+    raise AssertionError(f"{artifact} was not to be brought")
+
+
 def run_told(sharing: Sharing, answers: list[Exception | str], rounds: int) -> list[ContentReport]:
     """Let the island tell the centre; return what it said, one for each answer."""
     told: list[ContentReport] = []
@@ -249,7 +255,9 @@ def run_told(sharing: Sharing, answers: list[Exception | str], rounds: int) -> l
     async def live() -> None:
         links = lambda: {ASKER: (123.456, 7)}  # noqa: E731
         running = asyncio.create_task(
-            sharing.run(ISLAND, session=lambda: session[0], tell=tell, links=links)
+            sharing.run(
+                ISLAND, session=lambda: session[0], tell=tell, links=links, bring=no_bringing
+            )
         )
         while len(told) < rounds:
             assert not running.done(), running.result()
@@ -288,7 +296,9 @@ def test_an_older_centre_is_left_in_peace(cache: FolderCache, tmp_path: Path) ->
         raise NotFound("there is nothing at /v1/agent/content")
 
     async def live() -> None:
-        running = asyncio.create_task(sharing.run(ISLAND, session=session, tell=tell, links=dict))
+        running = asyncio.create_task(
+            sharing.run(ISLAND, session=session, tell=tell, links=dict, bring=no_bringing)
+        )
         while looks < 50:  # noqa: ASYNC110 - what is awaited is the code's own polling
             await asyncio.sleep(0)
         running.cancel()
@@ -296,6 +306,42 @@ def test_an_older_centre_is_left_in_peace(cache: FolderCache, tmp_path: Path) ->
 
     asyncio.run(asyncio.wait_for(live(), 10))
     assert len(asked) == 1
+
+
+def test_what_waiting_jobs_will_need_is_brought_ahead_one_by_one(
+    cache: FolderCache, tmp_path: Path
+) -> None:
+    sharing = Sharing(cache, address="", root=tmp_path, clock=Clock())
+    ahead = ["sha256:" + f"{n:064}" for n in range(3)]
+    brought: list[str] = []
+    under_way = 0
+    over = threading.Event()
+
+    def bring(artifact: str, stop: Callable[[], bool]) -> None:
+        nonlocal under_way
+        under_way += 1
+        assert under_way == 1, "one at a time"
+        assert not stop()
+        brought.append(artifact)
+        under_way -= 1
+        if len(brought) == 3:
+            over.set()
+        if artifact == ahead[0]:
+            raise Unavailable("a bad moment")
+
+    def tell(_body: bytes) -> bytes:
+        return msgspec.json.encode(ContentReply(key="", ahead=tuple(ahead)))
+
+    async def live() -> None:
+        running = asyncio.create_task(
+            sharing.run(ISLAND, session=lambda: "one", tell=tell, links=dict, bring=bring)
+        )
+        await asyncio.to_thread(over.wait, 5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(live(), 10))
+    assert brought == ahead
 
 
 def test_an_island_that_shares_nothing_tells_only_its_figures(

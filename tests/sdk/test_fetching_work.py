@@ -19,7 +19,7 @@ def chunks(count: int, size: int = CHUNK) -> dict[str, int]:
 
 
 def source(work: Work, name: str = "a") -> Tally:
-    tally = Tally(name=name)
+    tally = Tally(name=name, ranges=True)
     work.join(tally)
     return tally
 
@@ -138,6 +138,24 @@ def test_a_fast_source_is_not_helped_by_a_slow_one() -> None:
     slow.bytes, fast.bytes = 10_000, 50_000_000
     pieces(work, fast, 4, now_s=10.0)
     assert work.take(slow, 10.0) is None
+
+
+def test_until_it_is_known_whether_a_source_gives_ranges_one_is_tried() -> None:
+    work = Work(chunks(2))
+    tally = source(work)
+    tally.ranges = None
+    (trial,) = pieces(work, tally, 1)
+    assert work.take(tally, 0.0) is None
+    work.arrived(trial, bytes(PIECE_BYTES), 1.0)
+    assert tally.ranges is True
+    assert len(pieces(work, tally, 7)) == 7
+
+
+def test_small_chunks_wait_for_no_trial() -> None:
+    work = Work(chunks(3, 100))
+    tally = source(work)
+    tally.ranges = None
+    assert len(arrive(work, pieces(work, tally, 3))) == 3
 
 
 def test_a_source_without_ranges_gives_whole_chunks_from_then_on() -> None:

@@ -395,7 +395,12 @@ class Agent:
             session=lambda: self.line.token,
             tell=lambda body: self.centre.request(path, body, token=self.line.token)[1],
             links=self.gauges.links,
+            bring=self._bring,
         )
+
+    def _bring(self, artifact: str, stop: Callable[[], bool]) -> None:
+        """Fetch an artefact ahead, in a thread."""
+        self.gauges.moved(self.hands.tools.transfer().bring(artifact, stop=stop))
 
     async def _wind_down(self) -> None:
         """End what runs, with time to save, until everything is told or time is up."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from starlette.requests import HTTPConnection, Request
 
+from causeway.api.ahead import Ahead
 from causeway.api.http import bearer
 from causeway.api.replicas import Replicas
 from causeway.api.switchboard import Switchboard
@@ -35,6 +36,8 @@ class Door(Parts):
     """Who waits for an island to call back."""
     replicas: Replicas = field(default_factory=Replicas)
     """Which artefacts islands said that they hold."""
+    ahead: Ahead = field(default_factory=Ahead)
+    """Which artefacts islands should fetch for jobs that wait."""
     exchange: Exchange = field(default_factory=Exchange)
     """Where jobs over several islands meet."""
 

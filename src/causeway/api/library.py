@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from causeway.api import reading
+from causeway.api import ahead, reading
 from causeway.api.content import Upload
 from causeway.api.door import COOKIE, Door
 from causeway.api.endpoints import Endpoint
@@ -90,7 +90,7 @@ async def find(door: Door, who: Bearer, artifact: str) -> Artifact:
         tenant = who.job.tenant
     else:
         tenant = await door.service.read(
-            lambda state: keeping.needed_by(state, who.island, artifact)
+            lambda state: ahead.needing(door, state, who.island, artifact).tenant
         )
     found = await door.stored(lambda store: store.artifact(tenant, artifact))
     if found is None:

@@ -5,8 +5,9 @@
 
 A grant is given only where the same content could also go by way of the centre:
 
-- the asking island holds an attempt of a job that needs the artefact, and the artefact belongs to
-  that job's project (`library.find`, as for every chunk from the centre);
+- the asking island holds an attempt of a job that needs the artefact (or one that waits will come
+  to it, `api.ahead`), and the artefact belongs to that job's project (`library.find`, as for every
+  manifest from the centre);
 - the law room still allows that job's data labels at the asking island, by the rules of this
   moment, and it allows them at the serving island too: content under labels is neither asked of
   nor taken from a place where it should not be;
@@ -25,12 +26,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from causeway.api import library
+from causeway.api import ahead, library
 from causeway.api.door import Door
 from causeway.api.endpoints import Endpoint
 from causeway.api.http import body_of, decode, json_response
 from causeway.api.replicas import Held
-from causeway.control import keeping
 from causeway.control.state import State
 from causeway.model import grants
 from causeway.model.artifacts import Artifact
@@ -68,7 +68,16 @@ async def report(door: Door, request: Request) -> Response:
     session = await door.session(request)
     said = decode(await body_of(request, REPORT_BYTES_MAX), ContentReport, tolerant=True)
     door.replicas.put(session.island, session.number, said, door.clock.monotonic_ms())
-    return json_response(ContentReply(key=door.grants.public_key if door.grants else ""))
+    keeps = await door.service.read(
+        lambda state: state.islands[session.island].profile.content_cache_bytes > 0
+    )
+    wanted = await ahead.wanted(door, session.island) if keeps else ()
+    return json_response(
+        ContentReply(
+            key=door.grants.public_key if door.grants else "",
+            ahead=tuple(artifact for artifact in wanted if artifact not in said.artifacts),
+        )
+    )
 
 
 async def sources(door: Door, request: Request) -> Response:
@@ -89,7 +98,7 @@ async def sources(door: Door, request: Request) -> Response:
 def _wish(door: Door, state: State, island: str, artifact: str) -> Wish:
     now_ms = door.clock.now_ms()
     asker = state.islands[island]
-    job = keeping.needing(state, island, artifact)
+    job = ahead.needing(door, state, island, artifact)
     held = {
         name: one
         for name, one in door.replicas.holding(artifact, door.clock.monotonic_ms()).items()

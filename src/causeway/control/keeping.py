@@ -94,11 +94,6 @@ def _checkpointed(tx: Tx, job: Job, made: Artifact, island: str) -> None:
     )
 
 
-def needed_by(state: State, island: str, artifact: str) -> str:
-    """Return the tenant whose job on the island needs the artefact, or raise `Refused`."""
-    return needing(state, island, artifact).tenant
-
-
 def needing(state: State, island: str, artifact: str) -> Job:
     """Return the job on the island that needs the artefact, or raise `Refused`."""
     for job_id in state.held.get(island, ()):

@@ -43,6 +43,8 @@ class ContentReply:
 
     key: str
     """The centre's grant key: Ed25519 public key, base64."""
+    ahead: tuple[str, ...] = ()
+    """Artefacts that jobs which wait will need here; worth fetching into the cache already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,9 @@ class ChunkCache(Protocol):
         """Make room for an artefact, giving up those that were not used for longest; None when it
         is here already, or larger than the whole cache."""
 
+    def under_way(self, artifact: str) -> bool:
+        """Say whether somebody is filling it in now."""
+
     def whole(self) -> tuple[str, ...]:
         """Return the artefacts that are here whole, the last used first; bounded."""
 
@@ -126,3 +129,6 @@ class Transfer(Protocol):
         self, artifact: str, folder: Path, *, stop: Callable[[], bool] = lambda: False
     ) -> Moved:
         """Fetch into the folder; files appear whole or not at all."""
+
+    def bring(self, artifact: str, *, stop: Callable[[], bool] = lambda: False) -> Moved:
+        """Fetch into the island's cache alone, for a job that will need it; nothing without one."""

@@ -32,8 +32,8 @@ class Tally:
     """What one source has delivered."""
 
     name: str
-    ranges: bool = True
-    """False: it only gives whole chunks."""
+    ranges: bool | None = None
+    """Whether it gives ranges of chunks, or only whole ones; None: not known yet."""
     began_s: float = 0.0
     bytes: int = 0
     pieces: int = 0
@@ -116,6 +116,9 @@ class Work:
 
     def take(self, tally: Tally, now_s: float) -> Piece | None:
         """Return what this source is to be asked for next; None: nothing, for now."""
+        if tally.ranges is None and any(map(_is_trial, self._parts[tally])):
+            # Whoever does not know ranges would send the whole chunk for every piece of it.
+            return None
         for part in self._parts[tally]:
             if part.todo:
                 return _flying(part, *part.todo.popleft(), now_s)
@@ -136,6 +139,8 @@ class Work:
         tally.pieces += 1
         tally.pieces_s += now_s - asked[-1]
         if len(data) == piece.end - piece.start:
+            if len(data) < part.size:
+                tally.ranges = True
             part.buffer[piece.start : piece.end] = data
             part.missing -= len(data)
         else:
@@ -220,7 +225,7 @@ class Work:
 
     def _open(self, chunk: str, tally: Tally) -> Part:
         size = self._sizes[chunk]
-        step = PIECE_BYTES if tally.ranges else max(1, size)
+        step = max(1, size) if tally.ranges is False else PIECE_BYTES
         todo = deque((at, min(size, at + step)) for at in range(0, size, step))
         part = Part(
             chunk=chunk, size=size, tally=tally, buffer=bytearray(size), todo=todo, missing=size
@@ -254,9 +259,13 @@ class Work:
         for part in self._parts[tally]:
             for start, asked in part.flying.items():
                 if len(asked) < COPIES_MAX and now_s - asked[-1] > tally.overdue_s():
-                    step = PIECE_BYTES if tally.ranges else part.size
+                    step = part.size if tally.ranges is False else PIECE_BYTES
                     return _flying(part, start, min(part.size, start + step), now_s)
         return None
+
+
+def _is_trial(part: Part) -> bool:
+    return bool(part.flying) and part.size > PIECE_BYTES
 
 
 def _flying(part: Part, start: int, end: int, now_s: float) -> Piece:

@@ -243,6 +243,15 @@ def chunk_names(manifest: Manifest) -> list[str]:
     return list(dict.fromkeys(chunk for entry in manifest.files for chunk in entry.chunks))
 
 
+def chunk_sizes(manifest: Manifest) -> dict[str, int]:
+    """Return every chunk once, in the order of first use, with its bytes."""
+    sizes: dict[str, int] = {}
+    for entry in manifest.files:
+        for index, chunk in enumerate(entry.chunks):
+            sizes[chunk] = chunk_bytes(entry, index)
+    return sizes
+
+
 def manifest_as_json(manifest: Manifest) -> dict[str, object]:
     """Return the manifest as plain JSON values, as they are hashed, signed and sent."""
     return {

@@ -35,12 +35,13 @@ from causeway.model.artifacts import CHUNK_BYTES, FileEntry, Manifest
 from causeway.model.errors import Conflict, InvalidInput, TooLarge, Unavailable
 from causeway.ports.artifacts import ChunkCache, Filling, Moved, Share
 from causeway.sdk import manifests
-from causeway.sdk.unpacking import Unpacking
+from causeway.sdk.unpacking import Unpacking, refuse_damaged
 from causeway.sdk.wire import Reply, Wire, never, stopped
 
 LANES = 16
 """Connections of a push; on a far and lossy line, one alone is far slower than the line."""
 READ_BYTES = 256 * 1024
+LOOK_S = 0.1
 DIRECT_BYTES_MIN = 1024**2
 """Less is not worth asking who else holds it."""
 BATCH = 1000
@@ -121,6 +122,7 @@ class HttpTransfer:
             unpacking = Unpacking(folder, manifest)
             wanted = unpacking.wanted()
             _refuse_full_disk(folder, sum(unpacking.sizes[chunk] for chunk in wanted))
+            self._await_filling(unpacking.artifact, stop)
             with self._filling(folder, manifest) as filling:
                 shares, moved = self._bring(wire, unpacking, filling, wanted, stop=stop)
                 unpacking.finish()
@@ -133,6 +135,60 @@ class HttpTransfer:
             seconds=time.monotonic() - began,
             shares=shares,
         )
+
+    def bring(self, artifact: str, *, stop: Callable[[], bool] = never) -> Moved:
+        """Fetch into the cache alone, for a job that will need it; nothing without a cache."""
+        began = time.monotonic()
+        shares: tuple[Share, ...] = ()
+        moved = 0
+        wire = self.wire()
+        try:
+            quoted = urllib.parse.quote(artifact, safe="")
+            manifest = _fetched(wire.ask("GET", f"/v1/artifacts/{quoted}", stop=stop), artifact)
+            filling = self._cache.fill(manifest) if self._cache else None
+            if filling is not None:
+                shares, moved = self._fill_alone(wire, artifact, manifest, filling, stop=stop)
+        finally:
+            wire.close()
+        return Moved(
+            artifact=artifact,
+            bytes=manifests.total_bytes(manifest),
+            moved_bytes=moved,
+            seconds=time.monotonic() - began,
+            shares=shares,
+        )
+
+    def _fill_alone(
+        self,
+        wire: Wire,
+        artifact: str,
+        manifest: Manifest,
+        filling: Filling,
+        *,
+        stop: Callable[[], bool],
+    ) -> tuple[tuple[Share, ...], int]:
+        sizes = manifests.chunk_sizes(manifest)
+        absent = {chunk: size for chunk, size in sizes.items() if filling.lacks(chunk)}
+
+        def keep(chunk: str, data: bytes | bytearray) -> None:
+            refuse_damaged(chunk, absent[chunk], data)
+            filling.add(chunk, data)
+
+        whole = False
+        try:
+            shares = self._fetch(wire, artifact, absent, keep, stop=stop) if absent else ()
+            whole = True
+        finally:
+            filling.close(whole=whole)
+        return shares, sum(absent.values())
+
+    def _await_filling(self, artifact: str, stop: Callable[[], bool]) -> None:
+        """Wait for whoever brings the same artefact into the cache already: what has come then is
+        there, and is fetched once, however many jobs need it."""
+        while self._cache is not None and self._cache.under_way(artifact):
+            if stop():
+                raise stopped()
+            self._sleep(LOOK_S)
 
     @contextmanager
     def _filling(self, folder: Path, manifest: Manifest) -> Iterator[Filling | None]:

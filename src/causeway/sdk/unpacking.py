@@ -72,11 +72,7 @@ class Unpacking:
 
     def keep(self, chunk: str, data: bytes | bytearray) -> None:
         """Check a fetched chunk and write it everywhere that it belongs."""
-        if len(data) != self.sizes[chunk] or hashlib.sha256(data).hexdigest() != chunk:
-            raise InvalidInput(
-                f"chunk {chunk} did not arrive as it was named; it was not kept",
-                hint="run the transfer again",
-            )
+        refuse_damaged(chunk, self.sizes[chunk], data)
         for partial, offset in self._places[chunk]:
             with partial.open("r+b", buffering=0) as file:
                 _write_whole(file.fileno(), data, offset)
@@ -107,6 +103,15 @@ class Unpacking:
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise InvalidInput(f"{str(place)!r} is in the way of {path!r}", where=path)
         return self._folder / path
+
+
+def refuse_damaged(chunk: str, size: int, data: bytes | bytearray) -> None:
+    """Raise `InvalidInput` when the data is not what the chunk's name says."""
+    if len(data) != size or hashlib.sha256(data).hexdigest() != chunk:
+        raise InvalidInput(
+            f"chunk {chunk} did not arrive as it was named; it was not kept",
+            hint="run the transfer again",
+        )
 
 
 def _partial_name(entry: FileEntry) -> str:

@@ -96,7 +96,7 @@ class FolderCache:
     def fill(self, manifest: Manifest) -> Filling | None:
         """Make room for an artefact; None when it is here, on its way, or too large."""
         raw = manifests.manifest_bytes(manifest)
-        artifact, sizes = manifests.manifest_id(raw), sizes_of(manifest)
+        artifact, sizes = manifests.manifest_id(raw), manifests.chunk_sizes(manifest)
         with self._lock:
             if artifact in self._whole:
                 self._used(artifact)
@@ -108,6 +108,11 @@ class FolderCache:
             for chunk in sizes:
                 self._loose.pop(chunk, None)
         return Filling(cache=self, artifact=artifact, raw=raw, sizes=sizes)
+
+    def under_way(self, artifact: str) -> bool:
+        """Say whether somebody is filling it in now."""
+        with self._lock:
+            return artifact in self._filling
 
     def used_bytes(self) -> int:
         """Return what the chunks take, those that are still to come included."""
@@ -164,7 +169,7 @@ class FolderCache:
         present = {place.name: place.stat().st_size for place in (self._root / "chunks").iterdir()}
         for place in listed:
             try:
-                sizes = sizes_of(manifests.parse_manifest(place.read_bytes()))
+                sizes = manifests.chunk_sizes(manifests.parse_manifest(place.read_bytes()))
             except CausewayError:
                 sizes = {"": -1}
             if all(present.get(chunk) == size for chunk, size in sizes.items()):
@@ -239,12 +244,3 @@ class Filling:
     def close(self, *, whole: bool) -> None:
         """It is all there, or never will be."""
         self._cache.settle(self._artifact, self._raw, whole=whole and not self._given_up)
-
-
-def sizes_of(manifest: Manifest) -> dict[str, int]:
-    """Return chunk -> bytes."""
-    sizes: dict[str, int] = {}
-    for entry in manifest.files:
-        for index, chunk in enumerate(entry.chunks):
-            sizes[chunk] = manifests.chunk_bytes(entry, index)
-    return sizes
