@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.peers.tes import roots
 
+import causeway
 from causeway.demo.world import World, free_port
 from causeway.sdk.client import Client
 
@@ -91,6 +93,20 @@ def test_dask_takes_the_executor_as_its_scheduler(world: World, peers: Path) -> 
         check=False,
     )
     assert told.stdout == "55\n", told.stderr
+
+
+def test_a_function_runs_in_an_image_that_has_no_python(world: World, tmp_path: Path) -> None:
+    def where(x: int) -> tuple[int, bool]:
+        return x * x, Path("/bin/busybox").exists() and not Path("/usr/bin").exists()
+
+    client = Client(world.url, world.token)
+    roots.busybox(tmp_path / "root")
+    client.upload(roots.archive(tmp_path, tmp_path / "root"), name="busybox")
+    world.until("the island runs images", WAIT_S, lambda: any(o["images"] for o in client.offers()))
+    remote = causeway.remote(
+        where, client=client, image="archive:box/archive.tar", inputs={"box": "busybox"}
+    )
+    assert remote.remote(7).result(WAIT_S) == (49, True)
 
 
 @pytest.mark.parametrize("name", ["dask", "parsl"])

@@ -88,15 +88,16 @@ class Desk:
             return
 
     def last_words(self, job: str) -> str:
-        """Return the end of what a job said on stderr, as far as it can be had."""
+        """Return how a job's last attempt ended, and the end of what it said on stderr, as far as
+        that can be had."""
         try:
-            lines = "".join(
-                self._client.logs(job, tail=LAST_WORDS_LINES, stream="rank-0.stderr")
-            ).splitlines()
+            attempts = self._client.job(job).get("attempts") or [{}]
+            stream = self._client.logs(job, tail=LAST_WORDS_LINES, stream="rank-0.stderr")
+            lines = "".join(stream).splitlines()[-LAST_WORDS_LINES:]
         except CausewayError:
             # It explains an error; without it there is still the error.
             return ""
-        return "\n".join(lines[-LAST_WORDS_LINES:])
+        return "\n".join([str(attempts[-1].get("message", "")), *lines]).strip()
 
 
 @contextmanager

@@ -104,5 +104,9 @@ class Options:
         if "warm" in self.fields:
             # A warm process takes one plain call only.
             return f"{same} {rest}"
-        # Another version is asked last, and then says itself what is wrong.
-        return f'exec "$(command -v {same} || command -v python3 || command -v python)" {rest}'
+        # Another version says itself what is wrong. An image without any Python is shown the
+        # island's own, without packages: words, so without quotes.
+        return (
+            f"found=$(command -v {same} || command -v python3 || command -v python)\n"
+            f"exec ${{found:-$CAUSEWAY_PYTHON}} {rest}"
+        )
