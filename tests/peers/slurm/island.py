@@ -30,7 +30,7 @@ class Island:
     def __init__(self, root: Path, cluster: Cluster, settings: Mapping[str, Any]) -> None:
         self.root = root
         self.cluster = cluster
-        self.settings = {"conf": str(cluster.conf), "poll_s": 0.2, **settings}
+        self.settings = {"conf": str(cluster.conf), "poll_s": 0.2, "timeout_s": 5, **settings}
         self.clock = SystemClock()
         self.engine: Engine | None = None
         self.open()

@@ -183,7 +183,7 @@ def test_what_somebody_else_cancels_is_the_engines_failure(
     ("settings", "spec", "token"),
     [
         ({"partitions": ["closed"]}, {}, "account not"),
-        ({"partitions": ["short"]}, {"time_limit_s": 600.0}, "PartitionTimeLimit"),
+        ({"partitions": ["short"]}, {"time_limit_s": 600.0}, "Partition"),
         ({}, {"num_nodes": 5}, "Partition"),
         ({"constraint": "nosuch"}, {}, "nvalid feature"),
         ({"options": ["--reservation=nosuch"]}, {}, "reservation"),

@@ -33,9 +33,9 @@ def open_engine(settings: Mapping[str, Any], *, root: Path, clock: Clock) -> Eng
     if told.rest_url:
         from causeway.adapters.slurm.rest import Rest
 
-        speaker = Rest(told)
+        speaker = Rest(told, timeout_s=told.timeout_s)
     else:
         from causeway.adapters.slurm.cli import Commands
 
-        speaker = Commands(folder=told.commands, conf=told.conf)
+        speaker = Commands(folder=told.commands, conf=told.conf, timeout_s=told.timeout_s)
     return SlurmEngine(root, clock=clock, speaker=speaker, settings=told)

@@ -1,8 +1,9 @@
 """Asks Slurm what it sees, in a thread of its own, so that a silent Slurm holds up nobody.
 
 One question serves all attempts. It is asked each `poll_s` while something waits there or has just
-ended, a fifth as often while all that runs is known to run, and rarely when there is nothing; and
-never more than a tenth of the time that Slurm takes to answer, which spares a busy controller.
+ended, a fifth as often while all that runs is known to run, and rarely when there is nothing. A
+controller that takes more than half a second to answer is spared: it is left alone for ten times
+as long.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ IDLE_S = 15.0
 CLUSTER_S = 15.0
 """How often nodes and partitions are looked at."""
 SHARE = 10
+SPARED_S = 0.5
+SPARED_S_MAX = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,9 @@ class Asker:
             answer = self._round(began)
             took_s = time.monotonic() - began
             self._hear(answer)
-            least_s = max(min(self._poll_s, 0.2), SHARE * took_s if took_s > 0.5 else 0.0)
+            # A silent Slurm takes long to be silent; it is not spared, but asked again.
+            spared_s = 0.0 if answer.silence or took_s < SPARED_S else SHARE * took_s
+            least_s = max(min(self._poll_s, 0.2), min(spared_s, SPARED_S_MAX))
             time_left = self._period_s() - took_s
             if not self._closed and least_s > 0:
                 # What is urgent comes soon, but a hundred urgent things still make one question.

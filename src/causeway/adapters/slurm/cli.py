@@ -103,8 +103,10 @@ class Commands:
                 timeout=self._timeout_s,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise Silent(f"{words[0]} did not answer within {self._timeout_s:g} s") from None
+        except subprocess.TimeoutExpired as late:
+            said = late.stderr.decode(errors="replace").strip() if late.stderr else ""
+            why = f": {said.splitlines()[-1]}" if said else ""
+            raise Silent(f"{words[0]} did not answer within {self._timeout_s:g} s{why}") from None
         except OSError as error:
             raise Silent(f"{words[0]} cannot be run: {error}") from error
 

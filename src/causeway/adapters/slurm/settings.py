@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """GRES type -> what it is; types that are data-sheet names need no entry."""
     poll_s: float = 1.0
     """How often Slurm is asked about jobs while something waits there."""
+    timeout_s: float = 30.0
+    """How long Slurm may take to answer before it counts as silent."""
     wait_s_max: float = 0.0
     """After so long in Slurm's queue an attempt is withdrawn and goes elsewhere; 0: never."""
 
@@ -66,6 +68,8 @@ def parse(plain: Mapping[str, Any]) -> Settings:
         raise InvalidInput(str(error), where="$.engine") from None
     if not 0.1 <= settings.poll_s <= 600:
         raise InvalidInput("a time between 0.1 and 600 s", where="$.engine.poll_s")
+    if not 1 <= settings.timeout_s <= 600:
+        raise InvalidInput("a time between 1 and 600 s", where="$.engine.timeout_s")
     if settings.rest_url and settings.options:
         raise InvalidInput(
             "options of sbatch have no meaning for slurmrestd",
