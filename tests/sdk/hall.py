@@ -10,6 +10,9 @@ from causeway.control.exchange import Gift, Meeting, OuterState, Standing
 from causeway.model.errors import Conflict
 from causeway.sdk.wide import meeting
 
+PATIENCE_S = 60.0
+"""A test that waits longer than this has failed; on a busy machine a step may take seconds."""
+
 
 @dataclass(slots=True)
 class Hall:
@@ -58,7 +61,7 @@ class Seat:
         with hall.changed:
             hall.rules.join(self.member, fence=self.fence, have=have, digest=digest)
             hall.settle()
-            assert hall.changed.wait_for(self._can_go_on, 10)
+            assert hall.changed.wait_for(self._can_go_on, PATIENCE_S)
             seen = self._standing()
             if seen.ready:
                 return meeting.Entry(round=seen.round, give_state=seen.give_state)
@@ -94,7 +97,7 @@ class Seat:
 
     def result(self, round_: int) -> meeting.Outcome:
         hall = self.hall
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         with hall.changed:
             while (closed := hall.rules.result(round_)) is None:
                 assert time.monotonic() < until

@@ -75,6 +75,27 @@ def test_an_island_is_killed_and_comes_back(place: Place, tmp_path: Path) -> Non
     assert int(joined[1]) > 0
 
 
+def test_the_control_plane_is_killed_and_they_meet_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long leases: here the members must not be placed again, however slow this machine is.
+    monkeypatch.setenv("CAUSEWAY_LEASE_MS", "120000")
+    place.kill("centre")
+    place.start_centre()
+    token = place.join_token(2)
+    for name in ("alba", "boreal"):
+        place.island(name, token)
+    jobs = submit(place, tmp_path, steps=150)
+    place.until("both average", 60, lambda: all(islands_of(place, j) == 2 for j in jobs))
+    place.kill("centre")
+    place.start_centre()
+    ended(place, jobs)
+    ends = [ENDS.search(place.log(job)) for job in jobs]
+    assert all(ends), [place.log(job) for job in jobs]
+    assert len({end.groups() for end in ends if end}) == 1
+    assert [place.job(job)["fence"] for job in jobs] == [1, 1]
+
+
 def test_gangs_train_inside_islands(place: Place, tmp_path: Path) -> None:
     token = place.join_token(2)
     for name in ("alba", "boreal"):
