@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import py_compile
 import shutil
 import site
 import sys
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +42,10 @@ def write_call(folder: Path, function: Callable[..., Any], options: Options) -> 
     lib.mkdir(parents=True)
     for source in Path(str(cloudpickle.__file__)).parent.glob("*.py"):
         shutil.copyfile(source, lib / source.name)
+    for source in (folder / "plain.py", *lib.glob("*.py")):
+        # Every chunk is a new process in a new folder: compiled once here, not in each of them.
+        # An interpreter that does not know this bytecode reads the source.
+        py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     (folder / "call.pkl").write_bytes(pickled(function, own_module(function)))
     asked = {
         "python": list(sys.version_info[:2]),

@@ -7,7 +7,7 @@ A value is JSON with tagged objects for what JSON lacks, then the raw bytes that
 Reading one can only ever make the types that are listed here: no name in it is looked up, no code
 of it runs, every size is checked against what is there. It needs nothing but the standard library
 (and NumPy where arrays are), because this very file travels with each call and writes the values
-on the island.
+on the island. What few values need is imported when one comes: every chunk of tasks starts anew.
 
     kept as they are    None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict,
                         set, frozenset, datetime, date, time, timedelta, Decimal, Fraction, UUID,
@@ -18,19 +18,14 @@ on the island.
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
 import enum
-import fractions
+import importlib
 import json
 import math
 import pathlib
 import re
 import struct
 import sys
-import uuid
-import zoneinfo
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,7 +65,7 @@ class Writer:
                 # A million floats, say: JSON takes them as they are.
                 return value
             return [self.write(one, depth + 1) for one in value]
-        known = _WRITERS.get(kind)
+        known = _WRITERS.get((kind.__module__, kind.__qualname__))
         if known is not None:
             return known(self, value, depth + 1)
         return self._other(value, depth + 1)
@@ -85,9 +80,10 @@ class Writer:
         """Write what is like one of the known types."""
         if isinstance(value, enum.Enum):
             return self.write(value.value, depth)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            shown = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return self.write(shown, depth)
+        described = getattr(type(value), "__dataclass_fields__", None)
+        if described is not None:
+            fields = sys.modules["dataclasses"].fields(value)
+            return self.write({field.name: getattr(value, field.name) for field in fields}, depth)
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
             return self._array(numpy, value)
@@ -184,7 +180,7 @@ def _write_moment(tag: str) -> Callable[[Writer, Any, int], Any]:
 
     def write(_writer: Writer, value: Any, _depth: int) -> Any:
         zone = value.tzinfo
-        if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
+        if type(zone).__module__ == "zoneinfo" and zone.key:
             naive = value.replace(tzinfo=None)
             return _tagged(tag, [naive.isoformat(), zone.key, value.fold])
         return _tagged(tag, [value.isoformat(), "", value.fold])
@@ -197,24 +193,27 @@ def _by_repr(values: Any) -> list[Any]:
     return sorted(values, key=repr)
 
 
-_WRITERS: dict[type, Callable[[Writer, Any, int], Any]] = {
-    dict: _write_dict,
-    tuple: _write_items("tuple", list),
-    set: _write_items("set", _by_repr),
-    frozenset: _write_items("frozenset", _by_repr),
-    bytes: _write_bytes("bytes"),
-    bytearray: _write_bytes("bytearray"),
-    complex: lambda _w, v, _d: _tagged("complex", [v.real, v.imag]),
-    decimal.Decimal: _write_text("decimal", str),
-    fractions.Fraction: lambda _w, v, _d: _tagged(
+_WRITERS: dict[tuple[str, str], Callable[[Writer, Any, int], Any]] = {
+    ("builtins", "dict"): _write_dict,
+    ("builtins", "tuple"): _write_items("tuple", list),
+    ("builtins", "set"): _write_items("set", _by_repr),
+    ("builtins", "frozenset"): _write_items("frozenset", _by_repr),
+    ("builtins", "bytes"): _write_bytes("bytes"),
+    ("builtins", "bytearray"): _write_bytes("bytearray"),
+    ("builtins", "complex"): lambda _w, v, _d: _tagged("complex", [v.real, v.imag]),
+    ("decimal", "Decimal"): _write_text("decimal", str),
+    ("fractions", "Fraction"): lambda _w, v, _d: _tagged(
         "fraction", [hex(v.numerator), hex(v.denominator)]
     ),
-    uuid.UUID: _write_text("uuid", str),
-    datetime.datetime: _write_moment("datetime"),
-    datetime.time: _write_moment("time"),
-    datetime.date: _write_text("date", datetime.date.isoformat),
-    datetime.timedelta: lambda _w, v, _d: _tagged("timedelta", [v.days, v.seconds, v.microseconds]),
+    ("uuid", "UUID"): _write_text("uuid", str),
+    ("datetime", "datetime"): _write_moment("datetime"),
+    ("datetime", "time"): _write_moment("time"),
+    ("datetime", "date"): _write_text("date", lambda day: str(day.isoformat())),
+    ("datetime", "timedelta"): lambda _w, v, _d: _tagged(
+        "timedelta", [v.days, v.seconds, v.microseconds]
+    ),
 }
+"""By the type's name, so that a type need not be imported for a value that is not there."""
 _ABOVE: list[Any] = [
     (str, str.__str__),
     (int, int),
@@ -255,14 +254,19 @@ def _array_at(where: Mapping[str, Any], blobs: memoryview) -> Any:
     return numpy.ndarray(tuple(shape), made, bytearray(data))
 
 
-def _moment(kind: Any) -> Callable[[Any, memoryview], Any]:
+def _moment(kind: str) -> Callable[[Any, memoryview], Any]:
     def read(value: Any, _blobs: memoryview) -> Any:
         text, key, fold = value
-        made = kind.fromisoformat(text)
-        zone = zoneinfo.ZoneInfo(key) if key else made.tzinfo
+        made = getattr(_module("datetime"), kind).fromisoformat(text)
+        zone = _module("zoneinfo").ZoneInfo(key) if key else made.tzinfo
         return made.replace(tzinfo=zone, fold=fold)
 
     return read
+
+
+def _module(name: str) -> Any:
+    """Return a module of the standard library; all names are written in this file."""
+    return importlib.import_module(name)
 
 
 _READERS: dict[Any, Callable[[Any, memoryview], Any]] = {
@@ -274,14 +278,14 @@ _READERS: dict[Any, Callable[[Any, memoryview], Any]] = {
     "bytes": lambda v, blobs: bytes(_bytes_at(v, blobs)),
     "bytearray": lambda v, blobs: bytearray(_bytes_at(v, blobs)),
     "complex": lambda v, _: complex(*v),
-    "decimal": lambda v, _: decimal.Decimal(v),
-    "fraction": lambda v, _: fractions.Fraction(int(v[0], 16), int(v[1], 16)),
-    "uuid": lambda v, _: uuid.UUID(v),
+    "decimal": lambda v, _: _module("decimal").Decimal(v),
+    "fraction": lambda v, _: _module("fractions").Fraction(int(v[0], 16), int(v[1], 16)),
+    "uuid": lambda v, _: _module("uuid").UUID(v),
     "path": lambda v, _: pathlib.Path(v),
-    "datetime": _moment(datetime.datetime),
-    "time": _moment(datetime.time),
-    "date": lambda v, _: datetime.date.fromisoformat(v),
-    "timedelta": lambda v, _: datetime.timedelta(*v),
+    "datetime": _moment("datetime"),
+    "time": _moment("time"),
+    "date": lambda v, _: _module("datetime").date.fromisoformat(v),
+    "timedelta": lambda v, _: _module("datetime").timedelta(*v),
     "array": _array_at,
     "scalar": lambda v, blobs: _array_at(v, blobs)[()],
 }

@@ -18,14 +18,15 @@ The results are a list of frames: index, kind, seconds, size, then as many bytes
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import importlib.machinery
 import json
 import os
 import signal
 import struct
 import sys
 import time
-import traceback
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def be_child(chunk: Chunk, begin: int) -> None:
         code = 0
     except BaseException:
         # A full disk, say: the parent sees the exit code, and the log has the rest.
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
         os._exit(code)
@@ -175,7 +176,7 @@ def run_tasks(chunk: Chunk, begin: int) -> None:
             function = pickle.load(file)
     except Exception as error:
         # Whatever its modules do when they are imported.
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         text = f"the function cannot be loaded: {type(error).__name__}: {told(error)}"
         write(chunk.out, begin, MISFIT, text.encode("utf-8", "replace"))
         return
@@ -210,6 +211,9 @@ def written(plain: Any, pickle: Any, *, value: object, pickled: bool) -> tuple[b
 
 def raised(plain: Any, pickle: Any, *, error: BaseException, pickled: bool) -> tuple[bytes, bytes]:
     """Return an error's kind and bytes: always a plain description; with pickle, itself too."""
+    # Imported here, like all that most chunks do without: each is a new process.
+    import traceback
+
     lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     sys.stderr.write(lines)
     described = {
@@ -255,13 +259,10 @@ def write(out: int, index: int, kind: bytes, payload: bytes, *, seconds: float =
 
 def beside(here: Path, name: str) -> Any:
     """Load a module that lies beside this one, under a name that no program uses."""
-    where = here / (name + ".py")
-    spec = importlib.util.spec_from_file_location("_causeway_" + name, where)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{where} is not there")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    title = "_causeway_" + name
+    module = types.ModuleType(title)
+    sys.modules[title] = module
+    importlib.machinery.SourceFileLoader(title, str(here / (name + ".py"))).exec_module(module)
     return module
 
 
