@@ -57,6 +57,13 @@ resources: {{cpus: 1, memory: 256MiB, disk: 2GiB}}
 where: site.region == "{island}"
 """
 
+HOLD = """\
+name: hold
+run: sleep 600
+resources: {{cpus: 2, memory: 256MiB, disk: 256MiB}}
+where: site.region == "{island}"
+"""
+
 
 class WidePlant(Plant):
     """A plant whose processes live in namespaces."""
@@ -92,7 +99,8 @@ class WidePlant(Plant):
             + f"content_cache_bytes = {CACHE_BYTES}\n"
         )
         profile.with_suffix(".capacity.toml").write_text(
-            f"cpu_milli = 2000\nmemory_bytes = {4 << 30}\ndisk_bytes = {20 << 30}\naccelerators = 0\n"
+            f"cpu_milli = 2000\nmemory_bytes = {4 << 30}\n"
+            f"disk_bytes = {20 << 30}\naccelerators = 0\n"
         )
         url = f"http://{SITES[CENTRE]}:{self.port}"
         root = str(self.folder / "islands" / site)
@@ -104,6 +112,14 @@ class WidePlant(Plant):
         """Submit a job that needs the artefact at a site."""
         with Client(self.url, self.token) as client:
             return str(client.submit(JOB.format(artifact=artifact, island=site))["id"])
+
+    def hold(self, site: str) -> str:
+        """Fill a site with a job that does nothing; return its id once it runs."""
+        text = HOLD.format(island=site)
+        with Client(self.url, self.token) as client:
+            job = str(client.submit(text)["id"])
+        self.until("it runs", 30, lambda: self.call("GET", f"/v1/jobs/{job}")["state"] == "running")
+        return job
 
     def staged_s(self, job: str, seconds: float) -> float:
         """Return how long a job's inputs took: from its placement to its start."""
@@ -294,9 +310,9 @@ def compare(asked: argparse.Namespace, report: Report) -> None:
             f"{1 / (1 + max(run.beyond_share for run in runs)):.1%} is the most there is."
         )
         report.say(
-            f"link: {LINE.rate_mbit:g} Mbit/s, {2 * LINE.delay_ms:g} ms, {LINE.loss_share:.1%} loss "
-            f"each way, queue {LINE.queue_ms:g} ms, packets of 1,500 bytes, cubic; content over TLS "
-            "1.3 for ours, in the clear for the peers."
+            f"link: {LINE.rate_mbit:g} Mbit/s, {2 * LINE.delay_ms:g} ms, {LINE.loss_share:.1%} "
+            f"loss each way, queue {LINE.queue_ms:g} ms, packets of 1,500 bytes, cubic; content "
+            "over TLS 1.3 for ours, in the clear for the peers."
         )
 
 

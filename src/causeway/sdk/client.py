@@ -245,8 +245,8 @@ class Client:
     def upload(
         self, path: Path | str, *, kind: str = "workdir", name: str = ""
     ) -> dict[str, str | int | float]:
-        """Upload a folder, one file, or what is at an address of an object store as an artefact;
-        what is already there is not sent again."""
+        """Upload a folder, a file, or what an object store's address names, as an artefact; what
+        is already there is not sent again."""
         if "://" in str(path):
             return self._upload_objects(str(path), kind=kind, name=name)
         place = Path(path)
@@ -265,20 +265,15 @@ class Client:
             "seconds": moved.seconds,
         }
 
-    def _upload_objects(
-        self, address: str, *, kind: str, name: str
-    ) -> dict[str, str | int | float]:
+    def _upload_objects(self, address: str, *, kind: str, name: str) -> dict[str, Any]:
         # Loaded here: few uploads need it.
         from causeway.sdk import objects
 
-        began_s = time.monotonic()
         wire = self._transfer().wire()
         try:
-            artifact, size, sent = objects.push(wire, objects.Tree(address), kind=kind, name=name)
+            return objects.uploaded(wire, address, kind=kind, name=name)
         finally:
             wire.close()
-        seconds = time.monotonic() - began_s
-        return {"id": artifact, "bytes": size, "moved_bytes": sent, "seconds": seconds}
 
     def download(self, artifact: str, folder: Path | str) -> int:
         """Fetch an artefact into a folder; return how many bytes crossed the wire."""

@@ -29,11 +29,17 @@ class Counted:
 
     def __init__(self, far: Scene) -> None:
         self._far = far
+        self._seen: list[float] = []
         self._before = {lane: crossed(far, lane) for lane in (DIRECT, RELAYED)}
 
     def share(self, lane: str) -> float:
         """Return what crossed, over the content."""
         return (crossed(self._far, lane) - self._before[lane]) / self._far.size_bytes
+
+    def settled(self) -> bool:
+        """Say whether nothing came directly in the last looks."""
+        self._seen.append(self.share(DIRECT))
+        return len(self._seen) > 4 and self._seen[-1] - self._seen[-4] < 0.001
 
     def wait(self, share: float) -> None:
         """Wait until so much has come directly."""
@@ -67,13 +73,7 @@ def test_a_cut_line_is_waited_for_and_nothing_is_fetched_twice(far: Scene) -> No
     job = far.ran.job(TAKER, far.artifact)
     counted.wait(0.3)
     far.link.shape(GIVER, TAKER, replace(LINE, up=False))
-    seen: list[float] = []
-
-    def quiet() -> bool:
-        seen.append(counted.share(DIRECT))
-        return len(seen) > 4 and seen[-1] == seen[-4]
-
-    far.ran.until("nothing comes any more", 30, quiet, every_s=0.5)
+    far.ran.until("nothing comes any more", 30, counted.settled, every_s=0.5)
     far.link.shape(GIVER, TAKER, LINE)
     ended_well(far, job)
     assert counted.share(DIRECT) + counted.share(RELAYED) < 1.5
@@ -105,3 +105,17 @@ def test_a_killed_island_goes_on_where_it_was(far: Scene) -> None:
     again = counted.share(DIRECT) + counted.share(RELAYED) - had
     # What was open when it died is lost: a few chunks at most.
     assert again < 1.35 - had / 2
+
+
+def test_what_a_waiting_job_needs_travels_while_it_queues(far: Scene) -> None:
+    far.ran.forget(TAKER)
+    blocker = far.ran.hold(TAKER)
+    counted = Counted(far)
+    job = far.ran.job(TAKER, far.artifact)
+    counted.wait(1.0)
+    assert far.ran.call("GET", f"/v1/jobs/{job}")["state"] == "queued"
+    far.ran.until("it is whole there", 30, counted.settled, every_s=0.5)
+    before = counted.share(DIRECT)
+    far.ran.call("POST", f"/v1/jobs/{blocker}/cancel")
+    ended_well(far, job)
+    assert counted.share(DIRECT) - before < 0.05, "nothing had to come any more"
