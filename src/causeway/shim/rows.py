@@ -149,7 +149,8 @@ def row(
         limit_s=asked["time_limit_s"],
         priority=asked["priority"],
         restarts=max(0, job["fence"] - 1),
-        exit_code=job["exit_code"] or 0,
+        # How a program ended that was told to end says nothing of it; Slurm writes 0:0 then too.
+        exit_code=(job["exit_code"] or 0) if state in ("FAILED", "OUT_OF_MEMORY") else 0,
         submitted_ms=job["submitted_ms"],
         started_ms=0 if state in ("PENDING", "CONFIGURING") else job["started_ms"],
         ended_ms=0 if owed else job["ended_ms"],

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from causeway.model.errors import CausewayError, InvalidInput
 from causeway.shim import batch as batches
@@ -17,7 +16,7 @@ from causeway.shim import folder as folders
 from causeway.shim import spool
 from causeway.shim.batch import Batch
 from causeway.shim.centre import Centre, View, person, wanted
-from causeway.shim.rows import row
+from causeway.shim.rows import Row, row
 from causeway.shim.speech import say, show
 
 USAGE = """Usage: sbatch [OPTIONS(0)...] [ : [OPTIONS(N)...]] script(0) [args(0)...]
@@ -99,10 +98,10 @@ def waited(centre: Centre, made: View, debt: spool.Debt) -> int:
     return max(_code(row(job)) for job in jobs)
 
 
-def _code(one: Any) -> int:
+def _code(one: Row) -> int:
     if one.state == "COMPLETED":
         return 0
-    return int(one.exit_code) if 0 < one.exit_code < 256 else 1
+    return one.exit_code if 0 < one.exit_code < 256 else 1
 
 
 def _known(batch: Batch, centre: Centre) -> Mapping[str, str]:
