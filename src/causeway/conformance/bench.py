@@ -161,6 +161,11 @@ class Try:
         """Wait until nothing writes a file any more."""
         self.bench.still(self.work / name, about=self)
 
+    def told(self) -> str:
+        """Return what is known of it, for messages."""
+        status = "no agent is there" if self.island.closed else _told(self.seen())
+        return f": {status}{self.tails()}"
+
     def tails(self) -> str:
         """Return the last words of its logs, for messages."""
         found = []
@@ -227,6 +232,14 @@ class Bench:
         made = [self.attempt(run, **more) for _ in range(count)]
         return [one.start() for one in made]
 
+    def ran_once(self, *tries: Try, times: int = 1) -> None:
+        """Hold that each ran so often. A job begun now and ended shows that a second run of what
+        was asked for before had its time."""
+        self.start("true").succeeds()
+        for one in tries:
+            count = len(one.lines("count"))
+            expect(count == times, f"it ran {count} times")
+
     def again(self, old: Try, *, fence: int, resume: str = "") -> Try:
         """Stage a further attempt of the same job, from a checkpoint or from the beginning."""
         command = StartCommand(job=old.launch.job, fence=fence, spec=old.launch.spec, resume=resume)
@@ -265,10 +278,8 @@ class Bench:
             if self.island.error is not None:
                 raise Unmet(f"the engine raised: {self.island.error}") from self.island.error
             if time.monotonic() > give_up:
-                raise Unmet(
-                    f"within {self.settings.patience_s:g} s it was never so that {what}"
-                    + (f": {_told(about.seen())}{about.tails()}" if about else "")
-                )
+                never = f"within {self.settings.patience_s:g} s it was never so that {what}"
+                raise Unmet(never + (about.told() if about is not None else ""))
             time.sleep(PAUSE_S)
 
     def still(self, path: Path, *, about: Try | None = None) -> None:
@@ -296,13 +307,16 @@ class Bench:
 
     def reopen(self, *, far: bool = False) -> Island:
         """Open the engine anew on the same root, after it was closed or killed."""
-        before = self.island
-        self.island = before.again(far=far)
-        self._islands.append(self.island)
+        self.island = self._reopened(self.island, far=far)
+        return self.island
+
+    def _reopened(self, before: Island, *, far: bool = False) -> Island:
+        island = before.again(far=far)
+        self._islands.append(island)
         for one in self.tries:
             if one.island is before:
-                one.island = self.island
-        return self.island
+                one.island = island
+        return island
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -315,6 +329,11 @@ class Bench:
 
     def clear(self) -> None:
         """Kill and forget all that it started, and let its own engines go."""
+        closed = {id(one.island): one.island for one in self.tries if one.island.closed}
+        for island in closed.values():
+            if island.outlives:
+                # No agent is there, and its attempts may run on.
+                self._reopened(island)
         for one in self.tries:
             if one.island.error is None and not one.island.closed:
                 one.forget()

@@ -23,7 +23,8 @@ from causeway.ports.engine import Condition, Engine, Launch, Status
 T = TypeVar("T")
 Key = tuple[str, int]
 LOOK_S = 0.05
-LEASE_MS = 10_000
+LEASE_MS = 30_000
+"""Long enough for an agent to be killed and to come back on a busy machine."""
 GRANT_S = 0.5
 
 

@@ -10,7 +10,7 @@ import time
 
 from causeway.conformance.bench import Bench
 from causeway.conformance.case import Claim, Place, case, expect
-from causeway.conformance.cases.restarts import GONE
+from causeway.conformance.cases.restarts import GONE, goes_on
 from causeway.conformance.scripts import BEAT, COUNT, UP, WAIT
 from causeway.model.protocol import Phase
 
@@ -29,6 +29,7 @@ def kill_running(bench: Bench) -> None:
     one.wrote("up")
     one.runs()
     bench.island.kill()
+    goes_on(bench, one)
     bench.reopen()
     if not bench.outlives:
         one.gone()
@@ -37,7 +38,7 @@ def kill_running(bench: Bench) -> None:
     one.runs()
     one.go()
     one.fails(7)
-    expect(len(one.lines("count")) == 1, f"it ran {len(one.lines('count'))} times")
+    bench.ran_once(one)
     one.still()
 
 
@@ -81,8 +82,7 @@ def kill_after_start(bench: Bench) -> None:
             one.go()
         for one, before in zip(tries, ran, strict=True):
             one.succeeds()
-            count = len(one.lines("count")) - before
-            expect(count == 1, f"killed after {instant_s:g} s, it ran {count} times")
+            bench.ran_once(one, times=before + 1)
         bench.island.close()
     if not bench.outlives:
         bench.note = "the first run ends with the agent, the second is the only one"
@@ -174,7 +174,7 @@ def kill_many(bench: Bench) -> None:
         one.go()
     for one in tries:
         one.fails(4)
-        expect(len(one.lines("count")) == 1, f"one ran {len(one.lines('count'))} times")
+    bench.ran_once(*tries)
 
 
 @case(
@@ -197,4 +197,4 @@ def kill_twice(bench: Bench) -> None:
     else:
         one.gone("up")
         bench.note = GONE
-    expect(len(one.lines("count")) == 1, f"it ran {len(one.lines('count'))} times")
+    bench.ran_once(one)

@@ -62,7 +62,7 @@ def start_twice(bench: Bench) -> None:
     one.runs()
     one.go()
     one.succeeds()
-    _ran_once(one.lines("count"))
+    bench.ran_once(one)
 
 
 @case("start-twice-at-once", "Starting the same key twice in one breath starts it once.")
@@ -76,7 +76,7 @@ def start_twice_at_once(bench: Bench) -> None:
         one.go()
     for one in tries:
         one.succeeds()
-        _ran_once(one.lines("count"))
+    bench.ran_once(*tries)
 
 
 @case("start-after-end", "Starting the same key again after its end does not run it again.")
@@ -84,10 +84,8 @@ def start_after_end(bench: Bench) -> None:
     one = bench.start(COUNT + "exit 4")
     before = one.fails(4)
     one.start()
-    # Another one, begun later and ended, shows that there was time for a second run.
-    bench.start("true").succeeds()
+    bench.ran_once(one)
     expect(one.status() == before, f"its end was {before}, and is {one.status()}")
-    _ran_once(one.lines("count"))
 
 
 @case("start-next-fence", "Two attempts of one job are two, each with an end of its own.")
@@ -107,7 +105,7 @@ def start_setup(bench: Bench) -> None:
     one = bench.start("cp made got", setup=COUNT + "echo made > made")
     one.succeeds()
     expect(one.lines("got") == ["made"], "the program does not find what the set-up made")
-    _ran_once(one.lines("count"))
+    bench.ran_once(one)
 
 
 @case(
@@ -195,7 +193,3 @@ def start_image(bench: Bench) -> None:
     one = bench.start(COUNT, image="docker-archive:no-such-file.tar")
     one.fails()
     expect(not one.has("count"), "it ran outside of its image")
-
-
-def _ran_once(lines: list[str]) -> None:
-    expect(len(lines) == 1, f"it ran {len(lines)} times")
