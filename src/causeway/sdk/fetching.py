@@ -35,7 +35,7 @@ DEPTH = 2
 IDLE_S = 0.05
 WATCH_S = 0.1
 STALL_S = 20.0
-"""Without one more chunk: then who stands by is asked too."""
+"""Without one more piece: then who stands by is asked too."""
 
 
 class Rebuffed(Broken):
@@ -63,6 +63,8 @@ class Source:
     """How often a lane dials in vain before it gives up."""
     rtt_ms: float = 0.0
     """0: the first connection shows it."""
+    ranges: bool | None = None
+    """Whether it gives ranges of chunks; None: its first answer shows it."""
     problem: CausewayError | None = None
     """Why it was dropped, or what a lane met last."""
     dropped: bool = False
@@ -73,7 +75,7 @@ class Source:
     """Which of its addresses is dialled next."""
 
     def __post_init__(self) -> None:
-        self.tally = Tally(name=self.name)
+        self.tally = Tally(name=self.name, ranges=self.ranges)
 
     def share(self) -> Share:
         """Return what it delivered, and how fast."""
@@ -137,7 +139,6 @@ class Fetch:
         self._failure: Exception | None = None
         self._look = asyncio.Event()
         """Something ended, well or not."""
-        self._kept_s = time.monotonic()
 
     async def run(self) -> None:
         """Fetch everything, or raise."""
@@ -164,9 +165,9 @@ class Fetch:
         if self._stop():
             raise stopped()
         serving = any(not source.dropped for source in self._asked)
-        stalled = time.monotonic() - self._kept_s > STALL_S
+        came_s = max((source.tally.last_s for source in self._asked), default=0.0)
+        stalled = time.monotonic() - came_s > STALL_S
         if (stalled or not serving) and self._waiting:
-            self._kept_s = time.monotonic()
             self._begin(self._waiting.popleft())
         elif not serving:
             last = self._asked[-1].problem if self._asked else None
@@ -221,7 +222,7 @@ class Fetch:
                 # Any lane's success shows that the source is well: try on.
                 tried = 1 if source.tally.bytes > before else tried + 1
         source.lanes -= 1
-        if not source.lanes:
+        if not source.lanes and not self._work.done:
             lacking = NotFound(f"it lacks {len(source.tally.lacks)} of the chunks")
             self._drop(source, source.problem if tried and source.problem else lacking)
 
@@ -286,7 +287,6 @@ class Fetch:
             self._drop(source, lie)
             self._work.wanted_again(part.chunk)
             return
-        self._kept_s = time.monotonic()
         self._work.kept(part.chunk)
         if self._work.done:
             self._look.set()

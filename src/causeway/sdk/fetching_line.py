@@ -147,7 +147,9 @@ async def dial(address: Address, turn: int) -> Line:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInput(f"{url!r} is not an http(s) address")
     secure = parts.scheme == "https"
-    tls = (address.tls or ssl.create_default_context()) if secure else None
+    tls = address.tls if secure else None
+    if secure and tls is None:
+        raise InvalidInput(f"{url!r} needs to be told whom to trust")
     began_s = time.perf_counter()
     async with asyncio.timeout(CONNECT_S):
         reader, writer = await asyncio.open_connection(

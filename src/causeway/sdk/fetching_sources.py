@@ -69,11 +69,13 @@ class Grants:
 
 def centre_of(wire: Wire, *, used: bool = True) -> Source:
     """Return the centre as a source."""
+    secure = any(url.startswith("https:") for url in wire.urls)
     address = Address(
         urls=tuple(wire.urls),
         prefix=CENTRE_PREFIX,
         authorisation=lambda: f"Bearer {wire.token()}",
-        tls=wire.tls,
+        # Made once for all connections: it reads every authority that the system trusts.
+        tls=wire.tls or (ssl.create_default_context() if secure else None),
     )
     return Source(name=CENTRE, address=address, used=used)
 
@@ -119,4 +121,10 @@ def _island(one: Mapping[str, object], artifact: str, grants: Grants) -> Source 
         tls=tls,
         pin=pin,
     )
-    return Source(name=name, address=address, used=bool(one.get("used")), tries=ISLAND_TRIES)
+    return Source(
+        name=name,
+        address=address,
+        used=bool(one.get("used")),
+        tries=ISLAND_TRIES,
+        ranges=True,
+    )
