@@ -101,7 +101,7 @@ class Run:
             if self.outer.last is not None:
                 values |= {"islands": self.outer.last.members, "rounds": self.outer.rounds}
                 values["waited_s"] = self.outer.waited_s
-            if self.outer.steps % args.eval_every == 0:
+            if (self.outer.steps - args.delay) % args.eval_every == 0:
                 values["held_out"] = self.held_out_loss()
                 if self.rank == 0:
                     print(f"step {self.outer.steps}  " + shown(values), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,8 @@ def test_a_gift_goes_in_pieces_from_where_the_centre_is(monkeypatch: pytest.Monk
         {"next": 4, "whole": False}, {"next": 8, "whole": False}, {"next": 10, "whole": True}
     )
     assert way.give(3, b"0123456789", steps=5, digest="d", wait_s=1.5)
-    told = "digest=d&steps=5&wait_ms=1500&total=10"
+    name = hashlib.blake2b(b"0123456789", digest_size=12).hexdigest()
+    told = f"digest=d&steps=5&wait_ms=1500&name={name}&total=10"
     assert [path for _, path, _ in script.asked] == [
         f"/rounds/3?{told}&offset={offset}" for offset in (0, 4, 8)
     ]
@@ -68,7 +70,7 @@ def test_late_is_no_error_and_fenced_is() -> None:
 
 
 def test_a_result_is_awaited_and_fetched_in_pieces() -> None:
-    gifts = [{"member": 1, "steps": 7, "bytes": 5, "blob": 3}]
+    gifts = [{"member": 1, "steps": 7, "bytes": 5, "blob": 3, "name": "n"}]
     way, script = centre(
         {"closed": None, "open": 3, "give_state": False},
         {"closed": {"number": 3, "gifts": gifts}, "open": 4, "give_state": True},
@@ -82,8 +84,24 @@ def test_a_result_is_awaited_and_fetched_in_pieces() -> None:
     assert script.closed == 1
 
 
+def test_what_a_member_gave_itself_does_not_come_back() -> None:
+    name = hashlib.blake2b(b"mine", digest_size=12).hexdigest()
+    gifts = [
+        {"member": 0, "steps": 7, "bytes": 4, "blob": 3, "name": name},
+        {"member": 1, "steps": 7, "bytes": 6, "blob": 4, "name": "other"},
+    ]
+    way, script = centre(
+        {"next": 4, "whole": True},
+        {"closed": {"number": 3, "gifts": gifts}, "open": 4, "give_state": False},
+        b"theirs",
+    )
+    assert way.give(3, b"mine", steps=7, digest="d", wait_s=1)
+    assert [gift.data for gift in way.result(3).gifts] == [b"mine", b"theirs"]
+    assert [path for _, path, _ in script.asked[1:]] == ["/rounds/3", "/rounds/3/1?offset=0"]
+
+
 def test_a_piece_that_never_comes_is_told() -> None:
-    gifts = [{"member": 1, "steps": 7, "bytes": 5, "blob": 3}]
+    gifts = [{"member": 1, "steps": 7, "bytes": 5, "blob": 3, "name": "n"}]
     way, _ = centre({"closed": {"number": 3, "gifts": gifts}, "open": 4, "give_state": 0}, b"")
     with pytest.raises(Unavailable, match="0 of 5"):
         way.result(3)

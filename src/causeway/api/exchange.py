@@ -82,7 +82,7 @@ async def put_gift(door: Door, request: Request) -> Response:
     exchange = door.exchange
     who, table = await exchange.who(door, bearer(request))
     round_, digest = _number(request, "round"), word(request, "digest")
-    steps = whole(request, "steps", 1, least=1, most=10**12)
+    steps, name = whole(request, "steps", 1, least=1, most=10**12), word(request, "name")
     wait_ms = whole(request, "wait_ms", 60_000, least=1, most=10**9)
     # Read to its end before anything is refused: who is still sending hears no answer.
     piece = await _sent(request, name=f"round {round_} {who.fence}")
@@ -95,7 +95,7 @@ async def put_gift(door: Door, request: Request) -> Response:
     await exchange.who(door, bearer(request))
     if brought.whole and not refuse(who.member, fence=who.fence, round_=round_, digest=digest):
         number = exchange.keep(table, who.member)
-        gift = Gift(member=who.member, steps=steps, bytes=piece.total, blob=number)
+        gift = Gift(member=who.member, steps=steps, bytes=piece.total, blob=number, name=name)
         table.meeting.give(gift, now_ms=door.clock.monotonic_ms(), wait_ms=wait_ms)
         await exchange.settle(door, table)
     return json_response(brought)
@@ -228,6 +228,7 @@ ENDPOINTS = (
             *_UP,
             ("steps", "integer", "Local steps that are in it: its weight."),
             ("wait_ms", "integer", "How long the round waits for others after its first gift."),
+            ("name", "string", "What the member calls the gift."),
         ),
         auth="attempt",
     ),

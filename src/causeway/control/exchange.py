@@ -56,6 +56,8 @@ class Gift:
     bytes: int
     blob: int
     """The number by which the door knows the bytes."""
+    name: str = ""
+    """What its member calls it: who still has it need not fetch it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
