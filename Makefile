@@ -15,6 +15,8 @@ PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.ready
 CWLTES := .venv-peers-cwltes
 CWLTES_STAMP := $(CWLTES)/.ready
+TOIL := .venv-peers-toil
+TOIL_STAMP := $(TOIL)/.ready
 
 .PHONY: demo demo-check test engines peers lint simulate bench docs screenshots soak clean
 
@@ -45,6 +47,11 @@ $(CWLTES_STAMP): tests/peers-cwltes.txt
 	$(CWLTES)/bin/pip install --quiet -r tests/peers-cwltes.txt
 	touch $(CWLTES_STAMP)
 
+$(TOIL_STAMP): tests/peers-toil.txt
+	$(PYTHON) -m venv $(TOIL)
+	$(TOIL)/bin/pip install --quiet -r tests/peers-toil.txt
+	touch $(TOIL_STAMP)
+
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
 
@@ -63,7 +70,7 @@ lint: $(STAMP)
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
 
-peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
+peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
 	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
@@ -85,4 +92,4 @@ soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(CWLTES) demo-state
+	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) demo-state

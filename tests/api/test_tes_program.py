@@ -35,6 +35,7 @@ class Island:
         self, *executors: dict[str, Any], env: dict[str, str] | None = None, **plan: Any
     ) -> subprocess.Popen[str]:
         whole = {"volumes": [], "inputs": [], "outputs": [], "secrets": [], **plan}
+        whole["outputs"] = [{"mounted": "", "kept": False, **row} for row in whole["outputs"]]
         (self.folder / "plan.json").write_text(json.dumps({**whole, "executors": list(executors)}))
         out, err = (self.place / name for name in ("stdout", "stderr"))
         with out.open("w") as stdout, err.open("w") as stderr:
@@ -183,6 +184,31 @@ def test_outputs_are_laid_out_for_the_agent(island: Island) -> None:
         ("file:///to/d/e/three", f"{box}/d/e/three", "2"),
         ("file:///to/d/two", f"{box}/d/two", "3"),
     ]
+
+
+def test_a_shared_folder_is_used_in_place(island: Island) -> None:
+    common = island.place / "common"
+    (common / "d").mkdir(parents=True)
+    (common / "a").write_text("a")
+    box = island.box
+    inputs = [
+        {"path": f"{common}", "type": "DIRECTORY", "mounted": f"{common}"},
+        {"path": f"{box}/d", "type": "DIRECTORY", "mounted": f"{common}/d"},
+        {"path": f"{box}/a", "type": "FILE", "mounted": f"{common}/a"},
+    ]
+    row = {"path": f"{box}/*.x", "path_prefix": f"{box}", "url": f"file://{common}/out"}
+    script = f"echo new > d/new; cat a > {common}/same; cat a > b.x"
+    code = island.run(
+        island.command("sh", "-c", script),
+        inputs=inputs,
+        outputs=[{**row, "mounted": f"{common}/out"}],
+    )
+    assert code == 0, island.err
+    found = {str(p.relative_to(common)) for p in common.rglob("*") if p.is_file()}
+    assert found == {"a", "same", "d/new", "out/b.x"}
+    gone = {"path": f"{box}/x", "type": "FILE", "mounted": f"{common}/none"}
+    assert island.run(island.command("true"), inputs=[gone]) == module.FAILED
+    assert "must share its folder" in island.err
 
 
 def test_an_output_that_is_not_there_is_a_failure_of_its_own(island: Island) -> None:

@@ -137,6 +137,28 @@ def test_outputs_that_the_centre_takes_become_outputs_of_the_job() -> None:
     assert spec_of(asked).outputs == (".tes/report.json", ".tes/out/1", ".tes/out/2")
 
 
+def test_what_is_shared_stays_where_it_is() -> None:
+    asked = task(
+        inputs=(
+            Input(path="/common/store", url="file:///common/store", type="DIRECTORY"),
+            Input(path="/a", url="/commonly/a"),
+        ),
+        outputs=(
+            Output(path="/o", url="file:///common/o"),
+            Output(path="/p", url="file:///data/p"),
+        ),
+    )
+    made = tes.translate(asked, shared=("/common",))
+    rows = made.plan["inputs"]
+    assert isinstance(rows, list)
+    assert [row.get("mounted", "") for row in rows] == ["/common/store", ""]
+    assert [one.number for one in made.local] == [1]
+    assert made.tree["outputs"] == [".tes/report.json", ".tes/out/1"]
+    climbing = task(inputs=(Input(path="/a", url="file:///common/../etc/passwd"),))
+    with pytest.raises(InvalidInput, match="may lead out"):
+        tes.translate(climbing, shared=("/common",))
+
+
 _X = Executor(image="i", command=("true",))
 BAD: dict[str, tuple[Task, str]] = {
     "no executor": (Task(executors=()), "$.executors"),

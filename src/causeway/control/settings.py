@@ -58,6 +58,9 @@ class Settings:
     tes_folders: tuple[str, ...] = ()
     """Folders of this machine that tasks of the TES door may name with `file://`; `{tenant}` in one
     stands for the project. Set with `CAUSEWAY_TES_FOLDERS`: absolute paths with commas between."""
+    tes_shared: tuple[str, ...] = ()
+    """Folders that islands share among themselves and with the clients of the TES door, at these
+    paths: tasks use what is below them in place. Set with `CAUSEWAY_TES_SHARED`."""
     webhooks_private: int = 0
     """1: webhooks may go to private and link-local addresses too, for receivers in the same
     network. Set with `CAUSEWAY_WEBHOOKS_PRIVATE` (0 or 1)."""
@@ -80,7 +83,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
                 where=variable,
             )
         found[name] = int(text)
-    settings = replace(Settings(), **found, tes_folders=_folders(environment))  # type: ignore[arg-type]
+    settings = replace(
+        Settings(),
+        **found,  # type: ignore[arg-type]
+        tes_folders=_folders(environment, "CAUSEWAY_TES_FOLDERS"),
+        tes_shared=_folders(environment, "CAUSEWAY_TES_SHARED"),
+    )
     if settings.hold_ms * 2 > settings.lease_ms:
         raise InvalidInput(
             f"a hold of {settings.hold_ms} ms is over half the lease of {settings.lease_ms} ms",
@@ -90,9 +98,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _folders(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the folders that are open to tasks."""
-    variable = "CAUSEWAY_TES_FOLDERS"
+def _folders(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """Return the folders that a variable names."""
     found = tuple(one.strip() for one in environment.get(variable, "").split(",") if one.strip())
     for one in found:
         if not one.startswith("/") or ".." in one.split("/") or one.strip("/") == "":

@@ -59,11 +59,12 @@ class Translation:
     """Keys of `backend_parameters` that nobody knows, as they were written."""
 
 
-def translate(task: Task) -> Translation:
-    """Return what a task becomes, or raise `InvalidInput` at the place that cannot be done."""
+def translate(task: Task, *, shared: Sequence[str] = ()) -> Translation:
+    """Return what a task becomes, or raise `InvalidInput` at the place that cannot be done. What
+    lies below a `shared` folder is there on the islands too, at the same path."""
     check(task)
-    inputs, artifacts, local = inputs_of(task.inputs)
-    outputs, kept = outputs_of(task.outputs)
+    inputs, artifacts, local = inputs_of(task.inputs, shared)
+    outputs, kept = outputs_of(task.outputs, shared)
     needs, notes, unsupported = _parameters(task.resources)
     image, archive = _image(task.executors)
     if needs.pop("island_system", "") == "true":

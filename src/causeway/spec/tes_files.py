@@ -87,7 +87,7 @@ def absolute(path: str, where: str) -> None:
 
 
 def inputs_of(
-    inputs: Sequence[Input],
+    inputs: Sequence[Input], shared: Sequence[str]
 ) -> tuple[list[dict[str, object]], dict[str, str], tuple[LocalInput, ...]]:
     """Return the plan's rows, the artefacts by place, and what lies at the centre."""
     rows: list[dict[str, object]] = []
@@ -110,6 +110,8 @@ def inputs_of(
                     hint="name its files one by one, or use s3 or an artefact",
                 )
             row["url"] = one.url
+        elif scheme == "file" and is_below(_local_path(one.url), shared, f"{where}.url"):
+            row["mounted"] = _local_path(one.url)
         elif scheme == "file":
             row |= {"artifact": True, "inside": ""}
             local.append(LocalInput(number=number, path=_local_path(one.url), type=one.type))
@@ -126,7 +128,9 @@ def inputs_of(
     return rows, artifacts, tuple(local)
 
 
-def outputs_of(outputs: Sequence[Output]) -> tuple[list[dict[str, object]], list[int]]:
+def outputs_of(
+    outputs: Sequence[Output], shared: Sequence[str]
+) -> tuple[list[dict[str, object]], list[int]]:
     """Return the plan's rows, and the numbers of those that the centre takes."""
     rows: list[dict[str, object]] = []
     kept: list[int] = []
@@ -140,6 +144,8 @@ def outputs_of(outputs: Sequence[Output]) -> tuple[list[dict[str, object]], list
                 hint="e.g. path /out/*.bam, path_prefix /out",
             )
         centre = _scheme(one.url, f"{where}.url") not in _ADDRESSES
+        mounted = is_below(local_path(one.url), shared, f"{where}.url")
+        centre = centre and not mounted
         if centre:
             kept.append(number)
         rows.append(
@@ -148,6 +154,7 @@ def outputs_of(outputs: Sequence[Output]) -> tuple[list[dict[str, object]], list
                 "path_prefix": one.path_prefix,
                 "url": one.url,
                 "kept": centre,
+                "mounted": local_path(one.url) if mounted else "",
             }
         )
     return rows, kept
@@ -170,6 +177,16 @@ def _scheme(url: str, where: str) -> str:
     if found == "file" and not re.match(r"file:(?://(?:localhost)?)?/[^/]", url):
         raise InvalidInput(f"{shown(url)} names no path", where=where, hint="file:///data/x")
     return found
+
+
+def is_below(path: str, folders: Sequence[str], where: str) -> bool:
+    """Say whether a path lies in one of the folders, as it is written."""
+    pure = PurePosixPath(path)
+    if not any(pure.is_relative_to(one) for one in folders):
+        return False
+    if ".." in pure.parts:
+        raise InvalidInput(f"{shown(path)} may lead out of its folder", where=where)
+    return True
 
 
 def local_path(url: str) -> str:

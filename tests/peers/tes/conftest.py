@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from causeway.sdk.client import Client
 ROOT = Path(__file__).parents[3]
 PEERS = ROOT / ".venv-peers" / "bin"
 CWL_TES = ROOT / ".venv-peers-cwltes" / "bin"
+TOIL = ROOT / ".venv-peers-toil" / "bin"
 API = "/ga4gh/tes/v1"
 WAIT_S = 60.0
 """Only a hang takes this long; nothing is asserted about time."""
@@ -29,6 +29,9 @@ region = "eu-south"
 price_per_device_h = "0.060"
 purchase = "on_demand"
 simulated = ["jurisdiction", "price_per_device_h"]
+
+[engine]
+shared = ["{shared}"]
 """
 ENDED = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED", "PREEMPTED"}
 
@@ -40,6 +43,8 @@ class Scene:
     world: World
     folder: Path
     """Open to tasks."""
+    shared: Path
+    """In common between here and the island."""
     image: str
 
     @property
@@ -83,16 +88,19 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The control plane as a process, the island as another."""
     top = tmp_path_factory.mktemp("tes")
-    (top / "open").mkdir()
+    open_, shared = top / "open", top / "shared"
+    open_.mkdir()
+    shared.mkdir()
     world = World(folder=top, port=free_port())
     try:
-        os.environ["CAUSEWAY_TES_FOLDERS"] = str(top / "open")
-        world.start_centre()
-        del os.environ["CAUSEWAY_TES_FOLDERS"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CAUSEWAY_TES_FOLDERS", str(open_))
+            patch.setenv("CAUSEWAY_TES_SHARED", str(shared))
+            world.start_centre()
         profile = top / "alba.toml"
-        profile.write_text(PROFILE)
+        profile.write_text(PROFILE.format(shared=shared))
         world.join("alba", profile, world.join_token(1))
-        made = Scene(world, top / "open", "archive:busybox")
+        made = Scene(world, open_, shared, "archive:busybox")
         roots.busybox(top / "root")
         image = roots.archive(top, top / "root", "ENV PATH=/bin", "WORKDIR /somewhere")
         made.upload(image, "busybox")

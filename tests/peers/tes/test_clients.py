@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.peers.tes import roots
-from tests.peers.tes.conftest import CWL_TES, PEERS, Scene
+from tests.peers.tes.conftest import CWL_TES, PEERS, TOIL, Scene
 
 pytestmark = pytest.mark.peers
 SECONDS_MAX = 300
@@ -206,3 +206,71 @@ def test_snakemake_runs_a_workflow_over_object_storage(
     )
     made = [python, "-c", IN_STORAGE, storage, "out/total.txt"]
     assert subprocess.run(made, capture_output=True, text=True, env=env).stdout.strip() == "5"
+
+
+HELLO = """
+from toil.common import Toil
+from toil.job import Job
+
+need = {"cores": 1, "memory": "256M", "disk": "10M"}
+
+def part(job, number):
+    return number * number
+
+def total(job, parts):
+    return sum(parts)
+
+def start(job):
+    parts = [job.addChildJobFn(part, number, **need).rv() for number in (2, 3)]
+    return job.addFollowOnJobFn(total, parts, **need).rv()
+
+if __name__ == "__main__":
+    options = Job.Runner.getDefaultArgumentParser().parse_args()
+    with Toil(options) as toil:
+        print("result", toil.start(Job.wrapJobFn(start, **need)))
+"""
+ENTRY = """#!/opt/python/bin/python
+import sys
+from {module} import {function}
+sys.exit({function}())
+"""
+
+
+def toil_image(scene: Scene, folder: Path) -> str:
+    """Put an image with Toil into the library. Toil looks for its image in a registry before it
+    begins, unless the image's name holds the commit that this Toil was made from."""
+    folder.mkdir()
+    root = folder / "root"
+    python = Path(roots.needed(TOIL / "python", "make peers"))
+    roots.with_python(root, python, ["toil", "py-tes", "six", "setuptools"])
+    for name, module, function in (
+        ("_toil_contained_executor", "toil.batchSystems.contained_executor", "executor"),
+        ("_toil_worker", "toil.worker", "main"),
+    ):
+        program = root / "opt" / "python" / "bin" / name
+        program.write_text(ENTRY.format(module=module, function=function))
+        program.chmod(0o755)
+    asked = [str(python), "-c", "from toil.version import currentCommit as c; print(c)"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    scene.upload(roots.archive(folder, root, "ENV PATH=/opt/python/bin:/bin"), f"toil-{commit}")
+    return f"archive:toil-{commit}"
+
+
+def test_toil_runs_a_workflow_over_a_folder_in_common(scene: Scene, tmp_path: Path) -> None:
+    image = toil_image(scene, tmp_path / "image")
+    (scene.shared / "hello.py").write_text(HELLO)
+    done = subprocess.run(
+        [
+            *(TOIL / "python", "hello.py", f"file:{scene.shared}/store", "--batchSystem", "tes"),
+            *("--tesEndpoint", f"{scene.url}/ga4gh/tes", "--tesBearerToken", scene.token),
+            *("--disableCaching", "--retryCount", "0"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+        cwd=scene.shared,
+        env={**os.environ, "TOIL_APPLIANCE_SELF": image},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "result 13"

@@ -113,6 +113,26 @@ def test_what_a_task_keeps_another_takes(scene: Scene) -> None:
     assert [path.rpartition("/")[2] for path in said[1:]] == ["a.x", "c.y", "b.x"]
 
 
+def test_a_folder_in_common_is_used_in_place(scene: Scene) -> None:
+    (scene.shared / "here").mkdir()
+    (scene.shared / "here" / "a").write_text("a\n")
+    task = scene.create(
+        inputs=[
+            {
+                "path": "/elsewhere",
+                "url": f"file://{scene.shared}/here",
+                "type": "DIRECTORY",
+            }
+        ],
+        outputs=[{"path": "/b", "url": f"file://{scene.shared}/deep/b"}],
+        executors=[{"command": ["sh", "-c", "cp /elsewhere/a /b; echo new > /elsewhere/new"]}],
+    )
+    ended = scene.end(task)
+    assert ended["state"] == "COMPLETE", ended
+    assert (scene.shared / "here" / "new").read_text() == "new\n"
+    assert (scene.shared / "deep" / "b").read_text() == "a\n"
+
+
 def test_patterns_choose_outputs(scene: Scene) -> None:
     task = scene.create(
         executors=[{"command": ["sh", "-c", "mkdir -p /o/d; touch /o/a.x /o/b.y /o/d/c.x"]}],

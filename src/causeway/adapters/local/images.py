@@ -186,9 +186,16 @@ def inside(value: str, folder: Path) -> str:
 
 
 def command(
-    bwrap: str, rootfs: str, folder: str, *, devices: Sequence[str], cwd: str = f"/{OWN}/work"
+    bwrap: str,
+    rootfs: str,
+    folder: str,
+    *,
+    devices: Sequence[str],
+    shared: Sequence[Path] = (),
+    cwd: str = f"/{OWN}/work",
 ) -> list[str]:
-    """Return the command line up to the job's own command."""
+    """Return the command line up to the job's own command. `shared` are folders of the host that
+    every job may write, at their own paths."""
     line = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     line += ["--cap-drop", "ALL"]
     for capability in CAPABILITIES:
@@ -199,5 +206,7 @@ def command(
         line += ["--dev-bind", device, device]
     line += interpreter.shown()
     line += ["--perms", "1777", "--tmpfs", "/tmp", "--bind", folder, f"/{OWN}"]
+    for path in shared:
+        line += ["--bind", str(path), str(path)]
     line += ["--ro-bind", f"{folder}/logs", f"/{OWN}/logs"]
     return [*line, "--chdir", cwd, "--"]

@@ -92,7 +92,10 @@ def _argv(host: Host, at: Running, rank: int) -> list[str]:
         script = _script(shell, spec.run) if spec.run.strip() else [shell, "-i"]
     folder = at.folder
     if at.root is not None:
-        return [*images.command(host.bwrap, at.root.path, str(folder), devices=nodes), *script]
+        shared = host.view.shared
+        root = at.root.path
+        line = images.command(host.bwrap, root, str(folder), devices=nodes, shared=shared)
+        return [*line, *script]
     if at.isolation != SANDBOX:
         return script
     return [*sandbox.command(host.bwrap, host.view, folder, devices=nodes), *script]

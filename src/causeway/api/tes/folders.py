@@ -4,6 +4,9 @@ None, unless the operator opens some (`CAUSEWAY_TES_FOLDERS`). `{tenant}` in a f
 for the project, so that each has its own. A path counts as where it really leads, links followed.
 Files are read when a task is sent, and written when it has ended well, by the control plane and as
 its user; islands never see the folder.
+
+Others are there at the islands as well (`CAUSEWAY_TES_SHARED`): a file system that client and
+islands have in common. What lies below those is used in place, and never touched here.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ from causeway.sdk import manifests
 def opened(door: Door, tenant: str) -> tuple[Path, ...]:
     """Return the folders that are open to a project."""
     return tuple(Path(one.replace("{tenant}", tenant)) for one in door.settings.tes_folders)
+
+
+def shared(door: Door, tenant: str) -> tuple[str, ...]:
+    """Return the folders that islands share with a project's clients."""
+    return tuple(one.replace("{tenant}", tenant) for one in door.settings.tes_shared)
 
 
 def allowed(folders: Sequence[Path], path: str, *, where: str) -> Path:

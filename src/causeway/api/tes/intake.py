@@ -24,7 +24,7 @@ from causeway.model.parties import Caller
 from causeway.ports.artifacts import ChunkStore
 from causeway.sdk import manifests
 from causeway.spec import tes
-from causeway.spec.tes_files import local_path
+from causeway.spec.tes_files import is_below, local_path
 from causeway.spec.tes_task import ARCHIVE, FOLDER, IMAGE_PLACE, Task
 
 PROGRAMS = ("program.py", "storage.py")
@@ -57,12 +57,14 @@ def _without_nulls(value: Any) -> Any:
 
 async def create(door: Door, caller: Caller, task: Task) -> str:
     """Accept a task durably; return its job's identifier."""
-    made = tes.translate(task)
+    shared = folders.shared(door, caller.tenant)
+    made = tes.translate(task, shared=shared)
     open_to = folders.opened(door, caller.tenant)
     for number, output in enumerate(task.outputs):
+        where = f"$.outputs[{number}].url"
         path = local_path(output.url)
-        if path:
-            folders.allowed(open_to, path, where=f"$.outputs[{number}].url")
+        if path and not is_below(path, shared, where):
+            folders.allowed(open_to, path, where=where)
     inputs = dict(made.artifacts)
     for one in made.local:
         where = f"$.inputs[{one.number}].url"

@@ -114,10 +114,12 @@ def stage_in(plan: dict[str, Any], folder: Path) -> None:
         make_folder(Path(volume))
     for number, one in enumerate(plan["inputs"]):
         path = Path(one["path"])
+        make_folder(path.parent)
+        if "mounted" in one:
+            in_place(Path(one["mounted"]), one, path)
+            continue
         if one["type"] == "DIRECTORY":
             make_folder(path)
-        else:
-            make_folder(path.parent)
         if "content" in one:
             path.write_text(one["content"], encoding="utf-8")
         elif "artifact" in one:
@@ -126,6 +128,20 @@ def stage_in(plan: dict[str, Any], folder: Path) -> None:
             storage.fetch_folder(one["url"], path)
         else:
             storage.fetch(one["url"], path)
+
+
+def in_place(source: Path, one: dict[str, Any], path: Path) -> None:
+    """Use what a file system holds that this island shares with the client. A folder is not
+    copied: what the commands write into it is there for everybody."""
+    folder = one["type"] == "DIRECTORY"
+    if not (source.is_dir() if folder else source.is_file()):
+        raise TaskError(f"{source} is not here; islands that run this task must share its folder")
+    if source == path:
+        return
+    if folder:
+        path.symlink_to(source, target_is_directory=True)
+    else:
+        shutil.copyfile(source, path)
 
 
 def make_folder(path: Path) -> None:
@@ -273,6 +289,11 @@ def stage_out(plan: dict[str, Any], folder: Path) -> list[dict[str, str]]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
                 shutil.copymode(path, target)
+            elif one["mounted"]:
+                below = Path(one["mounted"], inside) if inside else Path(one["mounted"])
+                below.parent.mkdir(parents=True, exist_ok=True)
+                if below != path:
+                    shutil.copyfile(path, below)
             else:
                 storage.send(path, url)
             sent.append(row)

@@ -117,7 +117,8 @@ async def _storage(door: Door, request: Request) -> list[str]:
     except Unauthenticated:
         # Anybody may ask what this is; which folders are open is for those who may use them.
         return found
-    return found + [f"file://{one}" for one in folders.opened(door, caller.tenant)]
+    own = (*folders.opened(door, caller.tenant), *folders.shared(door, caller.tenant))
+    return found + [f"file://{one}" for one in own]
 
 
 class TaskDoor:
