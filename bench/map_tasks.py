@@ -37,10 +37,13 @@ WORKS_MS = (0.0, 2.0)
 CORES = os.cpu_count() or 1
 Runner = Callable[[int, float], float]
 """Runs so many tasks of so many milliseconds; returns the seconds that it took."""
+Family = Callable[[], list[psutil.Process]]
+"""All processes of one side, the calling one included."""
+MARK = "CAUSEWAY_BENCH_SIDE"
 
 
 @contextmanager
-def ours() -> Iterator[tuple[Runner, list[psutil.Process]]]:
+def ours() -> Iterator[tuple[Runner, Family]]:
     """Yield Causeway's side and its processes."""
     with plant() as ran:
         centre = ran.start_centre()
@@ -56,7 +59,7 @@ def ours() -> Iterator[tuple[Runner, list[psutil.Process]]]:
                 raise RuntimeError("the results are not those of the tasks")
             return took_s
 
-        yield run, [centre, agent, psutil.Process()]
+        yield run, lambda: [psutil.Process(), *below([centre, agent])]
 
 
 def _warm(ran: object) -> bool:
@@ -65,7 +68,7 @@ def _warm(ran: object) -> bool:
 
 
 @contextmanager
-def theirs(name: str) -> Iterator[tuple[Runner, list[psutil.Process]]]:
+def theirs(name: str) -> Iterator[tuple[Runner, Family]]:
     """Yield another system's side and its process, in an environment of its own."""
     if not PEERS.exists():
         raise SystemExit(f"{PEERS} is not there: make peers installs {OTHERS[name]}")
@@ -73,7 +76,7 @@ def theirs(name: str) -> Iterator[tuple[Runner, list[psutil.Process]]]:
     process = subprocess.Popen(
         [PEERS, script, name, str(CORES)],
         # Parsl starts programs of its own by name.
-        env=os.environ | {"PATH": f"{PEERS.parent}:{os.environ['PATH']}"},
+        env=os.environ | {MARK: name, "PATH": f"{PEERS.parent}:{os.environ['PATH']}"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -91,29 +94,40 @@ def theirs(name: str) -> Iterator[tuple[Runner, list[psutil.Process]]]:
             raise RuntimeError(f"{name} ended; try: echo 8 1 | {PEERS} {script} {name} {CORES}")
         return float(line)
 
-    top = psutil.Process(process.pid)
     try:
-        yield run, [top]
+        yield run, lambda: marked(name)
     finally:
-        family = [top, *top.children(recursive=True)]
         asked.close()
-        _, left = psutil.wait_procs(family, timeout=15)
+        _, left = psutil.wait_procs(marked(name), timeout=30)
         for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
 
 
-def cpu_of(tops: list[psutil.Process]) -> float:
-    """Return the processor seconds of the processes and all below them, ended ones included."""
+def marked(name: str) -> list[psutil.Process]:
+    """Return a peer's processes: Parsl's workers are nobody's children, but inherit the mark."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if one.environ().get(MARK) == name:
+                found.append(one)
+    return found
+
+
+def below(tops: list[psutil.Process]) -> list[psutil.Process]:
+    """Return processes and all below them."""
+    return [one for top in tops for one in (top, *top.children(recursive=True))]
+
+
+def cpu_s(family: list[psutil.Process]) -> float:
+    """Return the processor seconds of processes, and of their children that have ended."""
     total = 0.0
-    for top in tops:
-        family = [top] if top.pid == os.getpid() else [top, *top.children(recursive=True)]
-        for one in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = one.cpu_times()
-                total += times.user + times.system
-                if top.pid != os.getpid():
-                    total += times.children_user + times.children_system
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+            if one.pid != os.getpid():
+                total += times.children_user + times.children_system
     return total
 
 
@@ -137,15 +151,16 @@ def main() -> int:
         f"{CORES} workers for each: jobs of one core on the island, Dask's processes with one "
         "thread, Parsl's workers. Seconds are from the call of `map` (or the first app) to the "
         "last result in the caller. A busy task spins on its own processor clock, so a loaded "
-        "machine makes it longer, not lighter. Causeway starts a sandboxed process for each chunk "
-        "and makes every submission and every result durable; the others keep theirs in memory."
+        "machine makes it longer, not lighter. Causeway starts a sandboxed process for each "
+        "portion of the tasks and makes every submission and every result durable; the others keep "
+        "theirs in memory."
     )
     return report.finish(write=asked.write)
 
 
 def measure(
     report: Report,
-    sides: dict[str, tuple[Runner, list[psutil.Process]]],
+    sides: dict[str, tuple[Runner, Family]],
     *,
     tasks: int,
     for_ms: float,
@@ -155,10 +170,10 @@ def measure(
     rates: dict[str, list[float]] = {name: [] for name in sides}
     busy: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(runs):
-        for name, (run, tops) in sides.items():
-            used_s = cpu_of(tops)
+        for name, (run, family) in sides.items():
+            used_s = cpu_s(family())
             rates[name].append(tasks / run(tasks, for_ms))
-            busy[name].append(1000 * (cpu_of(tops) - used_s) / tasks)
+            busy[name].append(1000 * (cpu_s(family()) - used_s) / tasks)
     what = f"{tasks:,} tasks of {for_ms:g} ms" if for_ms else f"{tasks:,} tasks that do nothing"
     middle = statistics.median(rates["causeway"])
     report.row(

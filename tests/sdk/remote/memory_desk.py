@@ -1,5 +1,5 @@
-"""A stand-in for the wire under a run: artefacts and jobs in memory, chunks run by the real runner
-in this process, and faults on request."""
+"""A stand-in for the wire under a run: artefacts and jobs in memory, portions run by the real
+runner in this process, and faults on request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MemoryDesk:
     fails_at: int = -1
     failure: BaseException = field(default_factory=RuntimeError)
     budget_tasks: int = 10**9
-    """Tasks that a chunk gets to before its budget is spent."""
+    """Tasks that a portion gets to before its budget is spent."""
     lively: bool = False
     """Whether the islands work whenever somebody looks."""
 
@@ -155,14 +155,14 @@ class MemoryDesk:
             self.run(job)
 
     def run(self, job: Job) -> None:
-        """Run one chunk as its island would, in this process."""
+        """Run one portion as its island would, in this process."""
         start, stop = job.span
         top = self.root.parent / f"job-{job.id}"
         top.mkdir()
         (top / "call").symlink_to(self.root / job.inputs[CALL])
         (top / "tasks").symlink_to(self.root / job.inputs[TASKS])
         out = os.open(top / "results", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        chunk = runner.Chunk(
+        portion = runner.Work(
             here=top / "call",
             tasks=top / "tasks" / f"{start}-{stop}",
             first=start,
@@ -177,9 +177,9 @@ class MemoryDesk:
             redirect_stderr(io.StringIO()),
             patch.object(runner, "beside", lambda _here, _name: plain),
         ):
-            runner.run_tasks(chunk, start)
+            runner.run_tasks(portion, start)
         os.close(out)
-        self.ran.update(range(chunk.first, chunk.stop))
+        self.ran.update(range(portion.first, portion.stop))
         self.hand_in(job, (top / "results").read_bytes())
 
     def hand_in(self, job: Job, data: bytes) -> None:

@@ -23,7 +23,7 @@ from causeway.sdk.client import Client
 from causeway.sdk.remote import options, packing, progress, session
 from causeway.sdk.remote.mapped import Mapped
 from causeway.sdk.remote.options import Options
-from causeway.sdk.remote.plan import Chunk
+from causeway.sdk.remote.plan import Portion
 from causeway.sdk.remote.run import Run, Standing
 from causeway.spec import parse
 
@@ -171,7 +171,7 @@ def test_a_call_returns_its_future_at_once(client: Client) -> None:
         ({"time_limit": "1h"}, "time_limit"),
         ({"where": "site.jurisdiction in"}, "where"),
         ({"results": "json"}, "results"),
-        ({"chunk": 0}, "chunk"),
+        ({"per_job": 0}, "per_job"),
         ({"timeout_s": -1}, "timeout_s"),
         ({"name": "Sweep 1"}, "name"),
         ({"workdir": "/no/such"}, "workdir"),
@@ -201,12 +201,12 @@ def test_options_become_the_jobs_fields() -> None:
 
 
 def test_the_command_looks_for_the_right_python_first() -> None:
-    chunk = Chunk(3, 5)
+    portion = Portion(3, 5)
     version = f"python3.{sys.version_info.minor}"
-    assert f"command -v {version} ||" in Options().command(chunk, 2.0)
-    named = Options().changed({"python": "/opt/my env/bin/python"}).command(chunk, 2.0)
+    assert f"command -v {version} ||" in Options().command(portion, 2.0)
+    named = Options().changed({"python": "/opt/my env/bin/python"}).command(portion, 2.0)
     assert named == f"exec '/opt/my env/bin/python' {options.CALL}/runner.py 3 5 2.000"
-    warm = Options().changed({"warm": "torch"}).command(chunk, 2.0)
+    warm = Options().changed({"warm": "torch"}).command(portion, 2.0)
     assert warm.startswith(f"{version} {options.CALL}/runner.py")
 
 

@@ -68,7 +68,7 @@ def test_every_task_runs_once_and_in_order(desk: MemoryDesk) -> None:
     assert standing.cost_micros == 5 * sum(map(len, desk.groups.values()))
 
 
-def test_what_a_chunk_did_not_get_to_is_done_by_another(desk: MemoryDesk) -> None:
+def test_what_a_portion_did_not_get_to_is_done_by_another(desk: MemoryDesk) -> None:
     desk.budget_tasks = 3
     run = run_of()
     futures = add(run, 200)
@@ -216,7 +216,7 @@ def test_a_job_without_results_is_one_that_failed(desk: MemoryDesk) -> None:
             job.state = "succeeded"
 
     to_the_end(run, desk, work=work)
-    with pytest.raises(RemoteError, match="its results are not at the centre"):
+    with pytest.raises(RemoteError, match="its results are not there"):
         futures[0].result(0)
 
 

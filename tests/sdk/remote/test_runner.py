@@ -1,4 +1,4 @@
-"""The program that runs a chunk, as its island starts it: a process that others die under."""
+"""The program that runs a portion, as its island starts it: a process that others die under."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ import pytest
 from causeway.sdk.remote import outcomes, packing
 from causeway.sdk.remote.options import Options
 from causeway.sdk.remote.outcomes import Outcomes, RemoteError
-from causeway.sdk.remote.plan import Chunk
+from causeway.sdk.remote.plan import Portion
 
 
 def run(folder: Path, function: Callable[..., Any], inputs: list[Any], **options: Any) -> Outcomes:
-    """Run the chunk 7, 8, ... and return what came of it."""
+    """Run the portion 7, 8, ... and return what came of it."""
     chosen = Options().changed(options)
     call, tasks = folder / ".causeway" / "call", folder / ".causeway" / "tasks"
     call.mkdir(parents=True)
     tasks.mkdir()
-    packing.write_call(call, function, chosen)
-    chunk = Chunk(7, 7 + len(inputs))
-    packing.write_tasks(tasks, chunk, [packing.pickled(((one,), {}), None) for one in inputs])
+    packing.write_call(call, function, options=chosen)
+    portion = Portion(7, 7 + len(inputs))
+    packing.write_tasks(
+        tasks, portion, payloads=[packing.pickled(((one,), {}), None) for one in inputs]
+    )
     budget_s = "0" if "budget" in function.__name__ else "30"
     done = subprocess.run(
-        [sys.executable, call / "runner.py", "7", str(chunk.stop), budget_s],
+        [sys.executable, call / "runner.py", "7", str(portion.stop), budget_s],
         cwd=folder,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
@@ -39,7 +41,7 @@ def run(folder: Path, function: Callable[..., Any], inputs: list[Any], **options
     )
     assert done.returncode == 0, done.stderr.decode()
     results = folder / ".causeway" / "results"
-    return outcomes.read(results, chunk, pickled=chosen.results == "pickle", island="alba")
+    return outcomes.read(results, portion, pickled=chosen.results == "pickle", island="alba")
 
 
 def killed(x: int) -> int:
@@ -101,12 +103,12 @@ def test_what_is_not_plain_says_what_to_do(tmp_path: Path) -> None:
 def test_another_version_of_python_is_told(tmp_path: Path) -> None:
     call = tmp_path / ".causeway" / "call"
     call.mkdir(parents=True)
-    packing.write_call(call, budget, Options())
+    packing.write_call(call, budget, options=Options())
     asked = json.loads((call / "call.json").read_text())
     (call / "call.json").write_text(json.dumps(asked | {"python": [3, 99]}))
     subprocess.run([sys.executable, call / "runner.py", "0", "2", "1"], cwd=tmp_path, check=True)
     results = tmp_path / ".causeway" / "results"
-    found = outcomes.read(results, Chunk(0, 2), pickled=False, island="alba")
+    found = outcomes.read(results, Portion(0, 2), pickled=False, island="alba")
     assert "comes from Python 3.99" in found.misfit
     assert not found.tasks
 

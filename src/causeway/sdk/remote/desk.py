@@ -19,7 +19,7 @@ from causeway.sdk.transfer import HttpTransfer
 PAGE = 1_000
 LAST_WORDS_LINES = 20
 FETCH_BYTES_MAX = 4 * 1024**3
-"""Results of one chunk: an island may be a stranger's, and they are read into memory."""
+"""Results of one portion: an island may be a stranger's, and they are read into memory."""
 
 
 class Desk:

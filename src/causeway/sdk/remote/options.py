@@ -1,6 +1,6 @@
 """What may be said of a call: `@causeway.remote(cpus=2, where="site.jurisdiction in EU")`.
 
-A few options are about the call itself (`results`, `chunk`, `timeout_s`, ...). Amounts (`cpus`,
+A few options are about the call itself (`results`, `portion`, `timeout_s`, ...). Amounts (`cpus`,
 `memory`, `disk`, `accelerators`) and every other field of a job file go into the jobs as they are
 written, and are checked by the same reader as a job file, before anything is sent.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from causeway.discover import compile_filter
 from causeway.model.errors import InvalidInput
-from causeway.sdk.remote.plan import TASKS_MAX, Chunk
+from causeway.sdk.remote.plan import TASKS_MAX, Portion
 from causeway.spec import parse
 
 AMOUNTS = ("cpus", "memory", "disk", "accelerators")
@@ -44,7 +44,7 @@ class Options:
     """Interpreter on the island; empty: the first of this version, `python3` and `python`."""
     results: str = "plain"
     """`plain` (safe), or `pickle`: anything, from islands that you trust with your own machine."""
-    chunk: int = TASKS_MAX
+    per_job: int = TASKS_MAX
     """Most tasks in one job; 1 gives each task a job of its own."""
     timeout_s: float = 0.0
     """How long one task may take; 0: no limit."""
@@ -78,8 +78,8 @@ class Options:
             )
         if self.results not in ("plain", "pickle"):
             raise InvalidInput(f"results={self.results!r}", where="results", hint="plain, pickle")
-        if not isinstance(self.chunk, int) or not 1 <= self.chunk <= TASKS_MAX:
-            raise InvalidInput(f"chunk must be 1 to {TASKS_MAX:,}", where="chunk")
+        if not isinstance(self.per_job, int) or not 1 <= self.per_job <= TASKS_MAX:
+            raise InvalidInput(f"per_job must be 1 to {TASKS_MAX:,}", where="per_job")
         if not 0 <= self.timeout_s < 10**9:
             raise InvalidInput("timeout_s must not be negative", where="timeout_s")
         if self.workdir and not Path(self.workdir).is_dir():
@@ -95,9 +95,9 @@ class Options:
             others["resources"] = {**others.get("resources", {}), **amounts}
         return others
 
-    def command(self, chunk: Chunk, budget_s: float) -> str:
-        """Return the script that runs a chunk."""
-        rest = f"{CALL}/runner.py {chunk.start} {chunk.stop} {budget_s:.3f}"
+    def command(self, portion: Portion, budget_s: float) -> str:
+        """Return the script that runs a portion."""
+        rest = f"{CALL}/runner.py {portion.start} {portion.stop} {budget_s:.3f}"
         same = f"python{sys.version_info.major}.{sys.version_info.minor}"
         if self.python:
             return f"exec {shlex.quote(self.python)} {rest}"

@@ -18,7 +18,7 @@ import cloudpickle
 
 from causeway.model.errors import CausewayError, InvalidInput
 from causeway.sdk.remote import plain, runner
-from causeway.sdk.remote.plan import Chunk
+from causeway.sdk.remote.plan import Portion
 
 _BUILTINS: dict[str, type[Exception]] = {
     name: kind
@@ -69,19 +69,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """What one chunk's job sent back."""
+    """What one portion's job sent back."""
 
     tasks: tuple[Outcome, ...]
     misfit: str = ""
     """Why nothing of this run can run there; empty when it can."""
 
 
-def read(place: Path, chunk: Chunk, *, pickled: bool, island: str) -> Outcomes:
-    """Read a chunk's results. `InvalidInput` when they are not what a chunk sends."""
+def read(place: Path, portion: Portion, *, pickled: bool, island: str) -> Outcomes:
+    """Read a portion's results. `InvalidInput` when they are not what a portion sends."""
     found: dict[int, Outcome] = {}
     try:
         for index, kind, seconds, payload in _frames(place.read_bytes()):
-            if index not in chunk.indices or index in found or not 0 <= seconds < 10**9:
+            if index not in portion.indices or index in found or not 0 <= seconds < 10**9:
                 raise ValueError(f"a result for task {index}")
             if kind == runner.READY:
                 continue
@@ -90,7 +90,7 @@ def read(place: Path, chunk: Chunk, *, pickled: bool, island: str) -> Outcomes:
             found[index] = _outcome(index, kind, payload, seconds=seconds, pickled=pickled)
     except (ValueError, OSError) as error:
         raise InvalidInput(
-            f"what {island} sent back for tasks {chunk.start}-{chunk.stop - 1} cannot be read: "
+            f"what {island} sent back for tasks {portion.start}-{portion.stop - 1} cannot be read: "
             f"{error}"
         ) from None
     return Outcomes(tasks=tuple(found.values()))

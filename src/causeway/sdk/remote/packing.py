@@ -28,14 +28,14 @@ import cloudpickle
 from causeway.model.errors import InvalidInput
 from causeway.sdk.remote import plain, runner
 from causeway.sdk.remote.options import Options
-from causeway.sdk.remote.plan import Chunk
+from causeway.sdk.remote.plan import Portion
 
 _registry = threading.Lock()
 """cloudpickle's list of modules that travel by value is one for the whole process."""
 
 
-def write_call(folder: Path, function: Callable[..., Any], options: Options) -> None:
-    """Write what every chunk of a run needs: the program, the function, and what was asked."""
+def write_call(folder: Path, function: Callable[..., Any], *, options: Options) -> None:
+    """Write what every portion of a run needs: the program, the function, and what was asked."""
     for module in (runner, plain):
         shutil.copyfile(str(module.__file__), folder / f"{module.__name__.rpartition('.')[2]}.py")
     lib = folder / "lib" / "cloudpickle"
@@ -43,7 +43,7 @@ def write_call(folder: Path, function: Callable[..., Any], options: Options) -> 
     for source in Path(str(cloudpickle.__file__)).parent.glob("*.py"):
         shutil.copyfile(source, lib / source.name)
     for source in (folder / "plain.py", *lib.glob("*.py")):
-        # Every chunk is a new process in a new folder: compiled once here, not in each of them.
+        # Every portion is a new process in a new folder: compiled once here, not in each of them.
         # An interpreter that does not know this bytecode reads the source.
         py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     (folder / "call.pkl").write_bytes(pickled(function, own_module(function)))
@@ -55,9 +55,9 @@ def write_call(folder: Path, function: Callable[..., Any], options: Options) -> 
     (folder / "call.json").write_text(json.dumps(asked), "utf-8")
 
 
-def write_tasks(folder: Path, chunk: Chunk, payloads: Sequence[bytes]) -> None:
-    """Write the inputs of one chunk."""
-    with (folder / f"{chunk.start}-{chunk.stop}").open("wb") as file:
+def write_tasks(folder: Path, portion: Portion, *, payloads: Sequence[bytes]) -> None:
+    """Write the inputs of one portion."""
+    with (folder / f"{portion.start}-{portion.stop}").open("wb") as file:
         for payload in payloads:
             file.write(runner.SIZE.pack(len(payload)))
             file.write(payload)

@@ -7,7 +7,7 @@ A value is JSON with tagged objects for what JSON lacks, then the raw bytes that
 Reading one can only ever make the types that are listed here: no name in it is looked up, no code
 of it runs, every size is checked against what is there. It needs nothing but the standard library
 (and NumPy where arrays are), because this very file travels with each call and writes the values
-on the island. What few values need is imported when one comes: every chunk of tasks starts anew.
+on the island. What few values need is imported when one comes: every portion of tasks starts anew.
 
     kept as they are    None, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict,
                         set, frozenset, datetime, date, time, timedelta, Decimal, Fraction, UUID,

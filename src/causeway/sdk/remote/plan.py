@@ -1,19 +1,19 @@
 """How many tasks go into a job: the ledger of one run's tasks. No clock, no wire, no threads.
 
-Each task is undone, in exactly one chunk that is out, or settled. A chunk is a range of tasks that
-one job runs one after another.
+Each task is undone, in exactly one portion that is out, or settled. A portion is a range of tasks
+that one job runs one after another.
 
-    size      The first chunks hold one task each, because nothing is known. From then on a chunk
-              is to last a tenth of what the run has lasted so far, from 1 s to 30 s: results come
-              in soon after the start, and starting a job (some 0.3 s) weighs little later on.
-    evenness  No chunk is larger than half of an even share of what is left, so that lanes end
+    size      The first portions hold one task each, because nothing is known. From then on one is
+              to last a tenth of what the run has lasted so far, from 1 s to 30 s: results come in
+              soon after the start, and starting a job (some 0.3 s) weighs little later on.
+    evenness  No portion is larger than half of an even share of what is left, so that lanes end
               together (guided self-scheduling: C. Polychronopoulos, D. Kuck, 1987), nor so small
               that it would last less than half a second.
-    budget    A chunk that takes twice as long as meant ends, and its rest is undone again. So a
-              few slow tasks cannot hold up those that share a chunk with them.
-    lanes     How many chunks may be out follows from how many were seen running at once: twice as
+    budget    A portion that takes twice as long as meant ends, and its rest is undone again. So a
+              few slow tasks cannot hold up those that share a portion with them.
+    lanes     How many portions may be out follows from how many were seen running at once: twice as
               many and two more. A federation that runs them all is soon asked for more.
-    deaths    A chunk whose job failed is cut into quarters, until the task that did it is alone.
+    deaths    A portion whose job failed is cut into quarters, until the task that did it is alone.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 SHARE_OF_ELAPSED = 0.1
-CHUNK_S = (1.0, 30.0)
+PORTION_S = (1.0, 30.0)
 LEAST_S = 0.5
-FIRST_CHUNKS = 4
+FIRST_PORTIONS = 4
 SINGLES_MAX = 16
 """Up to so many tasks go out one by one at once: there is nothing to be learnt from the first."""
 FIRST_RESULT_S = 2.0
 """Without a result for so long, tasks are taken for long ones, and more go out one by one."""
 TASKS_MAX = 10_000
 BYTES_MAX = 8 * 1024**2
-"""Most tasks, and most bytes of inputs, in a chunk (a single task may be larger)."""
+"""Most tasks, and most bytes of inputs, in a portion (a single task may be larger)."""
 OUT_MAX = 1_000
 WAVE_MAX = 200
-"""Most chunks that are out, and that go out at once."""
+"""Most portions that are out, and that go out at once."""
 MEMORY_SHARE = 0.5
-"""What an earlier measurement still counts when a chunk has come back."""
+"""What an earlier measurement still counts when a portion has come back."""
 PAIR_S = 10.0
-"""As long as only first tasks were measured, and they took less than this, chunks hold two: the
+"""As long as only first tasks were measured, and they took less than this, portions hold two: the
 first one in a process may import and compile what the next one finds ready."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Chunk:
+class Portion:
     """Tasks `start` to `stop` (not included)."""
 
     start: int
@@ -61,30 +61,30 @@ class _Span:
     start: int
     stop: int
     most: int = TASKS_MAX
-    """Largest chunk that may be cut from it: smaller where something died."""
+    """Largest portion that may be cut from it: smaller where something died."""
 
 
-def chunk_s(elapsed_s: float) -> float:
-    """Return how long a chunk is to last when the run has lasted so long.
+def portion_s(elapsed_s: float) -> float:
+    """Return how long a portion is to last when the run has lasted so long.
 
-    >>> [chunk_s(1), chunk_s(100), chunk_s(10_000)]
+    >>> [portion_s(1), portion_s(100), portion_s(10_000)]
     [1.0, 10.0, 30.0]
     """
-    return max(CHUNK_S[0], min(CHUNK_S[1], elapsed_s * SHARE_OF_ELAPSED))
+    return max(PORTION_S[0], min(PORTION_S[1], elapsed_s * SHARE_OF_ELAPSED))
 
 
-def chunk_tasks(*, left: int, lanes: int, task_s: float, elapsed_s: float) -> int:
-    """Return how many tasks the next chunks hold.
+def portion_tasks(*, left: int, lanes: int, task_s: float, elapsed_s: float) -> int:
+    """Return how many tasks the next portions hold.
 
-    >>> chunk_tasks(left=10_000, lanes=2, task_s=0.001, elapsed_s=1.0)
+    >>> portion_tasks(left=10_000, lanes=2, task_s=0.001, elapsed_s=1.0)
     1000
-    >>> chunk_tasks(left=100, lanes=2, task_s=0.001, elapsed_s=1.0)
+    >>> portion_tasks(left=100, lanes=2, task_s=0.001, elapsed_s=1.0)
     100
-    >>> chunk_tasks(left=100, lanes=2, task_s=60.0, elapsed_s=600.0)
+    >>> portion_tasks(left=100, lanes=2, task_s=60.0, elapsed_s=600.0)
     1
     """
     task_s = max(task_s, 1e-7)
-    by_time = chunk_s(elapsed_s) / task_s
+    by_time = portion_s(elapsed_s) / task_s
     even = math.ceil(left / (2 * max(1, lanes)))
     least = LEAST_S / task_s
     return int(max(1, min(max(min(by_time, even), least), left, TASKS_MAX)))
@@ -95,13 +95,13 @@ class Ledger:
     """All tasks of one run."""
 
     most: int = TASKS_MAX
-    """Largest chunk that the user allows."""
+    """Largest portion that the user allows."""
     sizes: list[int] = field(default_factory=list)
     """Bytes of each task's inputs."""
-    out: dict[Chunk, bool] = field(default_factory=dict)
-    """Chunks that are out -> whether they were seen running."""
+    out: dict[Portion, bool] = field(default_factory=dict)
+    """Portions that are out -> whether they were seen running."""
     lanes: int = 1
-    """Most chunks seen running at once."""
+    """Most portions seen running at once."""
     task_s: float | None = None
     """What a task takes; None before the first result."""
     began_s: float | None = None
@@ -139,17 +139,17 @@ class Ledger:
         self._undo(index, index + 1, TASKS_MAX)
         return index
 
-    def claim(self, chunk: Chunk) -> None:
-        """Note that a chunk is out already: an earlier life of the program sent it."""
-        self._undone = [piece for span in self._undone for piece in _without(span, chunk)]
-        self.out[chunk] = False
+    def claim(self, portion: Portion) -> None:
+        """Note that a portion is out already: an earlier life of the program sent it."""
+        self._undone = [piece for span in self._undone for piece in _without(span, portion)]
+        self.out[portion] = False
 
-    def seen(self, running: Iterable[Chunk]) -> None:
-        """Note which chunks run now."""
+    def seen(self, running: Iterable[Portion]) -> None:
+        """Note which portions run now."""
         at_once = 0
-        for chunk in running:
-            if chunk in self.out:
-                self.out[chunk] = True
+        for portion in running:
+            if portion in self.out:
+                self.out[portion] = True
                 at_once += 1
         self.lanes = max(self.lanes, at_once)
 
@@ -158,42 +158,42 @@ class Ledger:
         return 0.0 if self.began_s is None else now_s - self.began_s
 
     def budget_s(self, now_s: float) -> float:
-        """Return after how long a chunk that goes out now begins no further task."""
-        return max(2 * chunk_s(self.elapsed_s(now_s)), 1.5 * min(self.task_s or 0.0, PAIR_S))
+        """Return after how long a portion that goes out now begins no further task."""
+        return max(2 * portion_s(self.elapsed_s(now_s)), 1.5 * min(self.task_s or 0.0, PAIR_S))
 
-    def next_wave(self, now_s: float) -> list[Chunk]:
-        """Return the chunks that go out now; they are out from here on."""
+    def next_wave(self, now_s: float) -> list[Portion]:
+        """Return the portions that go out now; they are out from here on."""
         left = self.undone
         if not left:
             return []
         if self.began_s is None:
             self.began_s = now_s
         size, number = self._asked(left, self.elapsed_s(now_s))
-        wave: list[Chunk] = []
+        wave: list[Portion] = []
         while self._undone and len(wave) < number:
-            chunk = self._cut(size)
-            wave.append(chunk)
-            self.out[chunk] = False
+            portion = self._cut(size)
+            wave.append(portion)
+            self.out[portion] = False
         return wave
 
     def _asked(self, left: int, elapsed_s: float) -> tuple[int, int]:
-        """Return how large the next chunks are, and how many of them go out now."""
+        """Return how large the next portions are, and how many of them go out now."""
         if self.task_s is None and left <= SINGLES_MAX:
             return 1, max(0, SINGLES_MAX - len(self.out))
         if self.task_s is None and elapsed_s < FIRST_RESULT_S:
-            return 1, max(0, FIRST_CHUNKS - len(self.out))
+            return 1, max(0, FIRST_PORTIONS - len(self.out))
         room = min(OUT_MAX, 2 * self.lanes + 2) - len(self.out)
         waiting = sum(not running for running in self.out.values())
-        # Few chunks go out in one go with others: each wave is a few requests of its own.
+        # Few portions go out in one go with others: each wave is a few requests of its own.
         if room <= 0 or waiting > self.lanes:
             return 1, 0
         task_s = max(elapsed_s, 1.0) if self.task_s is None else self.task_s
-        size = chunk_tasks(left=left, lanes=self.lanes, task_s=task_s, elapsed_s=elapsed_s)
+        size = portion_tasks(left=left, lanes=self.lanes, task_s=task_s, elapsed_s=elapsed_s)
         if self.task_s is not None and not self._paired and task_s < PAIR_S:
             size = max(size, 2)
         return min(size, self.most), min(room, WAVE_MAX)
 
-    def _cut(self, size: int) -> Chunk:
+    def _cut(self, size: int) -> Portion:
         span = self._undone[0]
         stop = min(span.stop, span.start + min(size, span.most))
         held = 0
@@ -206,17 +206,17 @@ class Ledger:
             del self._undone[0]
         else:
             self._undone[0] = replace(span, start=stop)
-        return Chunk(span.start, stop)
+        return Portion(span.start, stop)
 
-    def come_back(self, chunk: Chunk, seconds: dict[int, float]) -> None:
-        """Take a chunk back: those that took so many seconds are settled, the rest is undone."""
-        if self.out.pop(chunk, None) is None:
+    def come_back(self, portion: Portion, seconds: dict[int, float]) -> None:
+        """Take a portion back: those that took so many seconds are settled, the rest is undone."""
+        if self.out.pop(portion, None) is None:
             return
         self.returns += 1
         self._measure([seconds[index] for index in sorted(seconds)])
         for index in seconds:
             self._settled[index] = 1
-        self._undo_rest(chunk, TASKS_MAX)
+        self._undo_rest(portion, TASKS_MAX)
 
     def _measure(self, seconds: list[float]) -> None:
         """Learn what a task takes from those that were not the first in their process."""
@@ -227,36 +227,36 @@ class Ledger:
             before_s = now_s if self.task_s is None else self.task_s
             self.task_s = MEMORY_SHARE * before_s + (1 - MEMORY_SHARE) * now_s
 
-    def die(self, chunk: Chunk) -> bool:
-        """Take a chunk back whose job failed; say whether it is to be tried again, in parts."""
+    def die(self, portion: Portion) -> bool:
+        """Take a portion back whose job failed; say whether it is to be tried again, in parts."""
         self.deaths += 1
-        held = self.out.pop(chunk, None) is not None
-        size = chunk.stop - chunk.start
+        held = self.out.pop(portion, None) is not None
+        size = portion.stop - portion.start
         if held and size > 1:
-            self._undo_rest(chunk, max(1, size // 4))
+            self._undo_rest(portion, max(1, size // 4))
         return size > 1
 
-    def give_back(self, chunk: Chunk) -> None:
-        """Take a chunk back that never ran."""
-        if self.out.pop(chunk, None) is not None:
-            self._undo_rest(chunk, TASKS_MAX)
+    def give_back(self, portion: Portion) -> None:
+        """Take a portion back that never ran."""
+        if self.out.pop(portion, None) is not None:
+            self._undo_rest(portion, TASKS_MAX)
 
-    def settle(self, index: int) -> Chunk | None:
-        """Settle one task (it was cancelled, or has failed for good). Return its chunk when that
+    def settle(self, index: int) -> Portion | None:
+        """Settle one task (it was cancelled, or has failed for good). Return its portion when that
         is out and none of its tasks is wanted any more."""
         self._settled[index] = 1
-        one = Chunk(index, index + 1)
+        one = Portion(index, index + 1)
         self._undone = [piece for span in self._undone for piece in _without(span, one)]
-        for chunk in self.out:
-            if index in chunk.indices:
-                whole = all(self._settled[other] for other in chunk.indices)
-                return chunk if whole else None
+        for portion in self.out:
+            if index in portion.indices:
+                whole = all(self._settled[other] for other in portion.indices)
+                return portion if whole else None
         return None
 
-    def _undo_rest(self, chunk: Chunk, most: int) -> None:
-        start = chunk.start
-        for index in range(chunk.start, chunk.stop + 1):
-            if index == chunk.stop or self._settled[index]:
+    def _undo_rest(self, portion: Portion, most: int) -> None:
+        start = portion.start
+        for index in range(portion.start, portion.stop + 1):
+            if index == portion.stop or self._settled[index]:
                 if start < index:
                     self._undo(start, index, most)
                 start = index + 1
@@ -274,10 +274,10 @@ class Ledger:
         self._undone = merged
 
 
-def _without(span: _Span, chunk: Chunk) -> list[_Span]:
-    """Return what is left of the span outside of the chunk."""
-    if chunk.stop <= span.start or span.stop <= chunk.start:
+def _without(span: _Span, portion: Portion) -> list[_Span]:
+    """Return what is left of the span outside of the portion."""
+    if portion.stop <= span.start or span.stop <= portion.start:
         return [span]
-    before = replace(span, stop=min(span.stop, chunk.start))
-    after = replace(span, start=max(span.start, chunk.stop))
+    before = replace(span, stop=min(span.stop, portion.start))
+    after = replace(span, start=max(span.start, portion.stop))
     return [piece for piece in (before, after) if piece.start < piece.stop]

@@ -1,8 +1,8 @@
 """One run: a function, its tasks, and the jobs that carry them. Recovery is here.
 
-A chunk that comes back settles its tasks, each once; what it did not get to, and what a failed job
-held, goes out again in a later wave. A run with a name that an earlier program began goes on where
-that left it: its results are taken, its jobs that still run are waited for, the rest is sent.
+A portion that comes back settles its tasks, each once; what it did not get to, and what a failed
+job held, goes out again in a later wave. A run with a name that an earlier program began goes on
+where that left it: its results are taken, its jobs that still run are waited for, the rest is sent.
 Everything that this needs is at the centre.
 
 Methods without an underscore may be called from any thread; `step` from one. Nothing waits for the
@@ -24,7 +24,7 @@ from causeway.sdk.remote.desk import Desk
 from causeway.sdk.remote.futures import RemoteFuture
 from causeway.sdk.remote.options import RESULTS, Options
 from causeway.sdk.remote.outcomes import Outcome, Outcomes, RemoteError
-from causeway.sdk.remote.plan import Chunk, Ledger
+from causeway.sdk.remote.plan import Ledger, Portion
 from causeway.sdk.remote.waves import Shipper, Wave, made_up_name
 
 LOOK_S = (0.1, 1.0)
@@ -48,7 +48,7 @@ class Standing:
     done: int
     failed: int
     lanes: int
-    """Chunks that run now."""
+    """Portions that run now."""
     cost_micros: int
     currency: str
 
@@ -75,7 +75,7 @@ class Run:
         self._process = os.getpid()
         self._module = packing.own_module(function)
         self._lock = threading.RLock()
-        self._ledger = Ledger(most=options.chunk)
+        self._ledger = Ledger(most=options.per_job)
         self._open: dict[int, RemoteFuture[Any]] = {}
         """Futures without an outcome, by task."""
         self._payloads: dict[int, bytes] = {}
@@ -87,8 +87,8 @@ class Run:
         self._begun = False
         self._waves: list[Wave] = []
         self._sending: Wave | None = None
-        self._unwanted: set[Chunk] = set()
-        """Chunks that are out, and none of whose tasks is wanted any more."""
+        self._unwanted: set[Portion] = set()
+        """Portions that are out, and none of whose tasks is wanted any more."""
         self._to_stop: list[str] = []
         self._error: BaseException | None = None
         self._look_at_s = 0.0
@@ -192,17 +192,17 @@ class Run:
         """Bring what all jobs share to the centre; pick up what an earlier program has left.
 
         The waves are read in their order, and what has ended of one is taken before the next is
-        read: a task that a chunk did not get to is in a later one."""
+        read: a task that a portion did not get to is in a later one."""
         with self._lock:
             calls = list(self._calls)
-        self._shipper.open(desk, self._function, calls)
+        self._shipper.open(desk, self._function, calls=calls)
         for wave in self._waves:
             self._look_at(wave, desk)
         while (wave_kept := self._shipper.kept(desk)) is not None:
             with self._lock:
                 self._ledger.began_s = now_s
-                for chunk in wave_kept.chunks.values():
-                    self._ledger.claim(chunk)
+                for portion in wave_kept.portions.values():
+                    self._ledger.claim(portion)
                 self._waves.append(wave_kept)
             self._look_at(wave_kept, desk)
         self._begun = True
@@ -211,9 +211,9 @@ class Run:
     def _forget(self, index: int) -> None:
         self._open.pop(index, None)
         self._payloads.pop(index, None)
-        chunk = self._ledger.settle(index)
-        if chunk is not None:
-            self._unwanted.add(chunk)
+        portion = self._ledger.settle(index)
+        if portion is not None:
+            self._unwanted.add(portion)
 
     def _stop_all(self) -> None:
         """Stop every job, and forget every task."""
@@ -233,35 +233,35 @@ class Run:
     # Looking
 
     def _look(self, desk: Desk) -> None:
-        at_work: list[Chunk] = []
+        at_work: list[Portion] = []
         for wave in list(self._waves):
             at_work += self._look_at(wave, desk)
         with self._lock:
             self._ledger.seen(at_work)
             self._tally.lanes = len(at_work)
-            self._waves = [wave for wave in self._waves if wave.chunks]
+            self._waves = [wave for wave in self._waves if wave.portions]
             self._unwanted &= self._ledger.out.keys()
 
-    def _look_at(self, wave: Wave, desk: Desk) -> list[Chunk]:
-        """Look at a wave's jobs, and take what has ended; return the chunks that run."""
+    def _look_at(self, wave: Wave, desk: Desk) -> list[Portion]:
+        """Look at a wave's jobs, and take what has ended; return the portions that run."""
         at_work = []
         for view in desk.jobs(wave.id, alone=wave.alone):
-            chunk = wave.chunks.get(str(view["name"]))
-            if chunk is None:
+            portion = wave.portions.get(str(view["name"]))
+            if portion is None:
                 continue
-            self._note(wave, chunk, view)
+            self._note(wave, portion, view=view)
             if view["state"] in _ENDED:
-                self._ended(wave, chunk, view, desk)
-                del wave.chunks[str(view["name"])]
+                self._ended(wave, portion, view=view, desk=desk)
+                del wave.portions[str(view["name"])]
             elif view["state"] in _AT_WORK:
-                at_work.append(chunk)
-            if chunk in self._unwanted and view["state"] not in _ENDED:
+                at_work.append(portion)
+            if portion in self._unwanted and view["state"] not in _ENDED:
                 desk.stop(str(view["id"]))
                 with self._lock:
-                    self._unwanted.discard(chunk)
+                    self._unwanted.discard(portion)
         return at_work
 
-    def _note(self, wave: Wave, chunk: Chunk, view: dict[str, Any]) -> None:
+    def _note(self, wave: Wave, portion: Portion, *, view: dict[str, Any]) -> None:
         """Tell the futures where their tasks are, when that has changed."""
         job, state = str(view["id"]), str(view["state"])
         with self._lock:
@@ -270,47 +270,47 @@ class Run:
             if wave.seen.get(job) == state:
                 return
             wave.seen[job] = state
-            for index in chunk.indices:
+            for index in portion.indices:
                 future = self._open.get(index)
                 if future is not None:
                     at_work = state == JobState.RUNNING.value
                     future.note(job=job, island=str(view["island"]), at_work=at_work)
 
-    def _ended(self, wave: Wave, chunk: Chunk, view: dict[str, Any], desk: Desk) -> None:
+    def _ended(self, wave: Wave, portion: Portion, *, view: dict[str, Any], desk: Desk) -> None:
         if view["state"] == JobState.SUCCEEDED.value:
-            self._came_back(chunk, view, desk, recovered=wave.recovered)
+            self._came_back(portion, view, desk=desk, recovered=wave.recovered)
         elif view["state"] == JobState.FAILED.value:
-            self._died(chunk, view, desk.last_words(str(view["id"])))
+            self._died(portion, view, words=desk.last_words(str(view["id"])))
         elif wave.recovered:
             # The earlier program was interrupted; this one asks for the rest.
             with self._lock:
-                self._ledger.give_back(chunk)
+                self._ledger.give_back(portion)
         else:
             # Somebody has stopped this job, and meant it.
             with self._lock:
-                left = [self._open[i] for i in chunk.indices if i in self._open]
-                for index in chunk.indices:
+                left = [self._open[i] for i in portion.indices if i in self._open]
+                for index in portion.indices:
                     self._forget(index)
-                self._ledger.give_back(chunk)
+                self._ledger.give_back(portion)
             for future in left:
                 future.forget()
 
     def _came_back(
-        self, chunk: Chunk, view: dict[str, Any], desk: Desk, *, recovered: bool
+        self, portion: Portion, view: dict[str, Any], *, desk: Desk, recovered: bool
     ) -> None:
         island = str(view["island"]).rpartition(":")[2] or "its island"
         try:
-            found = self._fetch(chunk, view["outputs"].get(RESULTS, ""), desk, island)
+            found = self._fetch(portion, view["outputs"].get(RESULTS, ""), desk=desk, island=island)
         except NotFound:
             if recovered:
                 # A run of long ago: what is no longer kept is as if it had never run.
                 with self._lock:
-                    self._ledger.give_back(chunk)
+                    self._ledger.give_back(portion)
             else:
-                self._died(chunk, view, "it ended well, but its results are not at the centre")
+                self._died(portion, view, words="it ended well, but its results are not there")
             return
         with self._lock:
-            self._ledger.come_back(chunk, {task.index: task.seconds for task in found.tasks})
+            self._ledger.come_back(portion, {task.index: task.seconds for task in found.tasks})
         for task in found.tasks:
             self._settle(task)
         if found.misfit:
@@ -322,18 +322,18 @@ class Run:
                 )
             )
 
-    def _fetch(self, chunk: Chunk, artifact: str, desk: Desk, island: str) -> Outcomes:
-        """Return what a chunk sent back; what cannot be read is the error of each of its tasks."""
+    def _fetch(self, portion: Portion, artifact: str, *, desk: Desk, island: str) -> Outcomes:
+        """Return what a portion sent back; what cannot be read is each task's error."""
         if not artifact:
-            raise NotFound("a chunk without results")
+            raise NotFound("a portion without results")
         pickled = self.options.results == "pickle"
         try:
             with desk.fetched(artifact) as folder:
-                return outcomes.read(folder / RESULTS, chunk, pickled=pickled, island=island)
+                return outcomes.read(folder / RESULTS, portion, pickled=pickled, island=island)
         except InvalidInput as error:
             wrong = error
         return Outcomes(
-            tasks=tuple(Outcome(index=i, seconds=0.0, error=wrong) for i in chunk.indices)
+            tasks=tuple(Outcome(index=i, seconds=0.0, error=wrong) for i in portion.indices)
         )
 
     def _settle(self, task: Outcome) -> None:
@@ -349,21 +349,21 @@ class Run:
         else:
             future.settle(lambda it: it.set_exception(task.error))
 
-    def _died(self, chunk: Chunk, view: dict[str, Any], words: str) -> None:
+    def _died(self, portion: Portion, view: dict[str, Any], *, words: str) -> None:
         error = RemoteError(
             f"job {view['id']} failed: {view['headline']}",
             traceback=words,
             hint=f"causeway explain {view['id']}",
         )
         with self._lock:
-            again = self._ledger.die(chunk)
+            again = self._ledger.die(portion)
             deaths, returns = self._ledger.deaths, self._ledger.returns
             if not again:
-                self._ledger.settle(chunk.start)
+                self._ledger.settle(portion.start)
         if (deaths >= DEATHS_FIRST and not returns) or deaths > returns + DEATHS_MORE:
             self.fail(error)
         elif not again:
-            self._settle(Outcome(index=chunk.start, seconds=0.0, error=error))
+            self._settle(Outcome(index=portion.start, seconds=0.0, error=error))
 
     # Sending
 
@@ -372,23 +372,25 @@ class Run:
         if self._sending is None:
             with self._lock:
                 budget_s = self._ledger.budget_s(now_s)
-                chunks = self._ledger.next_wave(now_s)
-                # A task that is cancelled from here on is sent with the others of its chunk.
-                payloads = [[self._payloads[i] for i in chunk.indices] for chunk in chunks]
-            if not chunks:
+                portions = self._ledger.next_wave(now_s)
+                # A task that is cancelled from here on is sent with the others of its portion.
+                payloads = [[self._payloads[i] for i in portion.indices] for portion in portions]
+            if not portions:
                 return
             try:
-                self._sending = self._shipper.planned(desk, chunks, payloads, budget_s=budget_s)
+                self._sending = self._shipper.planned(
+                    desk, portions, payloads=payloads, budget_s=budget_s
+                )
             except CausewayError:
                 with self._lock:
-                    for chunk in chunks:
-                        self._ledger.give_back(chunk)
+                    for portion in portions:
+                        self._ledger.give_back(portion)
                 raise
         wave = self._sending
         wave.id = desk.submit(wave.body, key=wave.key)
         self._sending = None
         with self._lock:
-            if any(chunk in self._ledger.out for chunk in wave.chunks.values()):
+            if any(portion in self._ledger.out for portion in wave.portions.values()):
                 self._waves.append(wave)
             else:
                 # All of it was cancelled while it was on its way.

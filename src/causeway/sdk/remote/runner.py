@@ -1,4 +1,4 @@
-"""What a chunk runs on its island: each task in turn, each outcome written as soon as it is made.
+"""What a portion runs on its island: each task in turn, each outcome written as soon as it is made.
 
     python runner.py START STOP BUDGET_S
 
@@ -43,13 +43,13 @@ READY = b"r"
 MISFIT = b"m"
 """Nothing can run here: another Python, or a function that cannot be loaded."""
 RESULTS_BYTES_MAX = 256 * 1024**2
-"""After so much no further task is begun in this chunk."""
+"""After so much no further task is begun in this work."""
 TRACEBACK_CHARS_MAX = 32 * 1024
 TEXT_CHARS_MAX = 8 * 1024
 WATCH_S = 0.05
 
 
-class Chunk(NamedTuple):
+class Work(NamedTuple):
     """One run of this program."""
 
     here: Path
@@ -71,7 +71,7 @@ def main(start: int, stop: int, *, budget_s: float, here: Path) -> int:
     """Run the tasks from `start` up to `stop`; return 0 unless the results cannot be written."""
     asked = json.loads((here / "call.json").read_text("utf-8"))
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    chunk = Chunk(
+    work = Work(
         here=here,
         tasks=here.parent / "tasks" / f"{start}-{stop}",
         first=start,
@@ -84,49 +84,49 @@ def main(start: int, stop: int, *, budget_s: float, here: Path) -> int:
     wanted, have = asked["python"], list(sys.version_info[:2])
     if wanted != have:
         write(
-            chunk.out,
+            work.out,
             start,
             MISFIT,
             f"the function comes from Python {wanted[0]}.{wanted[1]}, and {sys.executable} is "
             f"Python {have[0]}.{have[1]}".encode(),
         )
         return 0
-    run_to_the_end(chunk)
+    run_to_the_end(work)
     return 0
 
 
-def run_to_the_end(chunk: Chunk) -> None:
+def run_to_the_end(work: Work) -> None:
     """Start a child, and another after each one that died under a task."""
-    begin = chunk.first
-    while begin < chunk.stop:
+    begin = work.first
+    while begin < work.stop:
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
-            be_child(chunk, begin)
-        ended = watch(child, chunk)
+            be_child(work, begin)
+        ended = watch(child, work)
         if not ended:
             return
-        died = whole_frames(chunk.out, begin)
-        write(chunk.out, died, DIED, ended.encode())
+        died = whole_frames(work.out, begin)
+        write(work.out, died, DIED, ended.encode())
         begin = died + 1
-        if time.monotonic() > chunk.until_s:
+        if time.monotonic() > work.until_s:
             return
 
 
-def watch(child: int, chunk: Chunk) -> str:
+def watch(child: int, work: Work) -> str:
     """Wait for the child; return how it died, or nothing when it ended as it should."""
-    size, since_s = os.fstat(chunk.out).st_size, float("inf")
+    size, since_s = os.fstat(work.out).st_size, float("inf")
     while True:
-        pid, status = os.waitpid(child, os.WNOHANG if chunk.timeout_s else 0)
+        pid, status = os.waitpid(child, os.WNOHANG if work.timeout_s else 0)
         if pid:
             break
-        if os.fstat(chunk.out).st_size != size:
-            size, since_s = os.fstat(chunk.out).st_size, time.monotonic()
-        if time.monotonic() - since_s > chunk.timeout_s:
+        if os.fstat(work.out).st_size != size:
+            size, since_s = os.fstat(work.out).st_size, time.monotonic()
+        if time.monotonic() - since_s > work.timeout_s:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return f"timeout: it had not ended after {chunk.timeout_s:g} s"
+            return f"timeout: it had not ended after {work.timeout_s:g} s"
         time.sleep(WATCH_S)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -149,11 +149,11 @@ def whole_frames(out: int, begin: int) -> int:
     return begin
 
 
-def be_child(chunk: Chunk, begin: int) -> None:
+def be_child(work: Work, begin: int) -> None:
     """Run what there is time for, as the forked process. Never returns."""
     code = 1
     try:
-        run_tasks(chunk, begin)
+        run_tasks(work, begin)
         sys.stdout.flush()
         sys.stderr.flush()
         code = 0
@@ -165,34 +165,34 @@ def be_child(chunk: Chunk, begin: int) -> None:
         os._exit(code)
 
 
-def run_tasks(chunk: Chunk, begin: int) -> None:
+def run_tasks(work: Work, begin: int) -> None:
     """Run tasks until the last, the budget's end, or too many bytes."""
-    plain, pickle = beside(chunk.here, "plain"), cloudpickle_of(chunk.here)
-    with chunk.tasks.open("rb") as file:
+    plain, pickle = beside(work.here, "plain"), cloudpickle_of(work.here)
+    with work.tasks.open("rb") as file:
         heads = iter(lambda: file.read(SIZE.size), b"")
         inputs = [file.read(SIZE.unpack(head)[0]) for head in heads]
     try:
-        with (chunk.here / "call.pkl").open("rb") as file:
+        with (work.here / "call.pkl").open("rb") as file:
             function = pickle.load(file)
     except Exception as error:
         # Whatever its modules do when they are imported.
         sys.excepthook(*sys.exc_info())
         text = f"the function cannot be loaded: {type(error).__name__}: {told(error)}"
-        write(chunk.out, begin, MISFIT, text.encode("utf-8", "replace"))
+        write(work.out, begin, MISFIT, text.encode("utf-8", "replace"))
         return
-    write(chunk.out, begin, READY, b"")
-    for index in range(begin, chunk.stop):
+    write(work.out, begin, READY, b"")
+    for index in range(begin, work.stop):
         begun_s = time.perf_counter()
         try:
-            args, kwargs = pickle.loads(inputs[index - chunk.first])
+            args, kwargs = pickle.loads(inputs[index - work.first])
             value = function(*args, **kwargs)
-            kind, payload = written(plain, pickle, value=value, pickled=chunk.pickled)
+            kind, payload = written(plain, pickle, value=value, pickled=work.pickled)
             del value
         except BaseException as error:
             # As in every executor, SystemExit too is the task's own end and not the worker's.
-            kind, payload = raised(plain, pickle, error=error, pickled=chunk.pickled)
-        write(chunk.out, index, kind, payload, seconds=time.perf_counter() - begun_s)
-        if time.monotonic() > chunk.until_s or os.fstat(chunk.out).st_size > RESULTS_BYTES_MAX:
+            kind, payload = raised(plain, pickle, error=error, pickled=work.pickled)
+        write(work.out, index, kind, payload, seconds=time.perf_counter() - begun_s)
+        if time.monotonic() > work.until_s or os.fstat(work.out).st_size > RESULTS_BYTES_MAX:
             return
 
 
@@ -211,7 +211,7 @@ def written(plain: Any, pickle: Any, *, value: object, pickled: bool) -> tuple[b
 
 def raised(plain: Any, pickle: Any, *, error: BaseException, pickled: bool) -> tuple[bytes, bytes]:
     """Return an error's kind and bytes: always a plain description; with pickle, itself too."""
-    # Imported here, like all that most chunks do without: each is a new process.
+    # Imported here, like all that most portions do without: each is a new process.
     import traceback
 
     lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))

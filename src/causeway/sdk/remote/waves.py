@@ -1,4 +1,4 @@
-"""Waves: several chunks in one submission, and what of them is kept at the centre.
+"""Waves: several portions in one submission, and what of them is kept at the centre.
 
 A wave is sent under an idempotency key, so one whose answer was lost is sent again and is still
 one. A run with a name leaves its plan there: an artefact `NAME.call` with the function, and one
@@ -20,19 +20,19 @@ from causeway.model.errors import Conflict
 from causeway.sdk.remote import packing
 from causeway.sdk.remote.desk import Desk, scratch
 from causeway.sdk.remote.options import CALL, RESULTS, TASKS, Options
-from causeway.sdk.remote.plan import Chunk
+from causeway.sdk.remote.plan import Portion
 
 BUNDLE_BYTES = 1024**2
-"""Inputs of neighbouring chunks travel together up to so much."""
+"""Inputs of neighbouring portions travel together up to so much."""
 PLAN = "plan.json"
 
 
 @dataclass(slots=True, kw_only=True)
 class Wave:
-    """Chunks that were, or are to be, submitted together."""
+    """Portions that were, or are to be, submitted together."""
 
-    chunks: dict[str, Chunk]
-    """By the job's name; a chunk that has come back is taken out."""
+    portions: dict[str, Portion]
+    """By the job's name; a portion that has come back is taken out."""
     body: dict[str, Any]
     key: str
     id: str = ""
@@ -49,7 +49,7 @@ class Wave:
 
 
 class Shipper:
-    """Makes waves of one run's chunks."""
+    """Makes waves of one run's portions."""
 
     def __init__(self, name: str, options: Options) -> None:
         self._name = name
@@ -63,6 +63,7 @@ class Shipper:
         self,
         desk: Desk,
         function: Callable[..., Any],
+        *,
         calls: Sequence[tuple[Any, Any]],
     ) -> None:
         """Bring what all jobs of the run share to the centre, unless an earlier program did.
@@ -78,7 +79,7 @@ class Shipper:
             found = desk.known(f"{self._name}.call")
         if found is None:
             with scratch() as folder:
-                packing.write_call(folder, function, self._options)
+                packing.write_call(folder, function, options=self._options)
                 self._call = desk.keep(folder, name=f"{self._name}.call" if keep else "", meta=mark)
         else:
             _refuse_another(self._name, found["manifest"]["meta"], mark)
@@ -94,33 +95,42 @@ class Shipper:
             return None
         with desk.fetched(str(found["artifact"]["id"])) as folder:
             plan = json.loads((folder / PLAN).read_text("utf-8"))
-        chunks = {name: Chunk(start, stop) for name, (start, stop) in plan["chunks"].items()}
-        wave = Wave(chunks=chunks, body=plan["body"], key=plan["key"], recovered=True)
+        portions = {name: Portion(start, stop) for name, (start, stop) in plan["portions"].items()}
+        wave = Wave(portions=portions, body=plan["body"], key=plan["key"], recovered=True)
         wave.id = desk.submit(wave.body, key=wave.key)
         self.number += 1
         return wave
 
     def planned(
-        self, desk: Desk, chunks: list[Chunk], payloads: list[list[bytes]], *, budget_s: float
+        self,
+        desk: Desk,
+        portions: list[Portion],
+        *,
+        payloads: list[list[bytes]],
+        budget_s: float,
     ) -> Wave:
-        """Bring the chunks' inputs to the centre, and then the plan; return what to submit."""
+        """Bring the portions' inputs to the centre, and then the plan; return what to submit."""
         stages: list[dict[str, Any]] = []
         for first, last in _bundles(payloads):
             with scratch() as folder:
-                for chunk, inputs in zip(chunks[first:last], payloads[first:last], strict=True):
-                    packing.write_tasks(folder, chunk, inputs)
+                for portion, inputs in zip(portions[first:last], payloads[first:last], strict=True):
+                    packing.write_tasks(folder, portion, payloads=inputs)
                 bundle = desk.keep(folder)
-            stages += [self._stage(chunk, bundle, budget_s) for chunk in chunks[first:last]]
+            stages += [
+                self._stage(portion, bundle, budget_s=budget_s) for portion in portions[first:last]
+            ]
         title = f"{self._name}.w{self.number}"
         body = {**self._common, "name": title, "stages": stages}
         if len(stages) == 1:
             body = {**self._common, **stages[0]}
             body["inputs"] = {**self._common.get("inputs", {}), **stages[0]["inputs"]}
-        named = dict(zip((stage["name"] for stage in stages), chunks, strict=True))
-        wave = Wave(chunks=named, body=body, key=f"{title}/{secrets.token_hex(8)}")
+        named = dict(zip((stage["name"] for stage in stages), portions, strict=True))
+        wave = Wave(portions=named, body=body, key=f"{title}/{secrets.token_hex(8)}")
         if self._options.name:
             plan = {
-                "chunks": {name: [chunk.start, chunk.stop] for name, chunk in named.items()},
+                "portions": {
+                    name: [portion.start, portion.stop] for name, portion in named.items()
+                },
                 "body": body,
                 "key": wave.key,
             }
@@ -130,16 +140,16 @@ class Shipper:
         self.number += 1
         return wave
 
-    def _stage(self, chunk: Chunk, bundle: str, budget_s: float) -> dict[str, Any]:
+    def _stage(self, portion: Portion, bundle: str, *, budget_s: float) -> dict[str, Any]:
         return {
-            "name": f"{self._name}.{chunk.start}-{chunk.stop}",
+            "name": f"{self._name}.{portion.start}-{portion.stop}",
             "inputs": {CALL: self._call, TASKS: bundle},
-            "run": self._options.command(chunk, budget_s),
+            "run": self._options.command(portion, budget_s),
         }
 
 
 def _bundles(payloads: list[list[bytes]]) -> list[tuple[int, int]]:
-    """Return the ranges of chunks whose inputs travel together."""
+    """Return the ranges of portions whose inputs travel together."""
     found: list[tuple[int, int]] = []
     first, held = 0, 0
     for index, inputs in enumerate(payloads):
