@@ -93,7 +93,8 @@ AccountingStorageEnforce=associations,limits,qos
 SLURMDBD = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket
-DbdHost=127.0.0.1
+DbdHost={host}
+DbdAddr=127.0.0.1
 DbdPort={port}
 SlurmUser=root
 StorageType=accounting_storage/mysql
@@ -254,7 +255,8 @@ class Cluster:
         port, user = self.ports[-1], "daemon"
         process = self._background(
             "/usr/sbin/slurmrestd",
-            *("-f", str(self.conf), "-u", "nobody", "-g", "nogroup", f"127.0.0.1:{port}"),
+            *("-f", str(self.conf), "-u", "nobody", "-g", "nogroup"),
+            *("-s", "v0.0.38,dbv0.0.38" if self.accounting else "v0.0.38", f"127.0.0.1:{port}"),
             more={"SLURM_JWT": "daemon"},
         )
         self.started.append(process.pid)
@@ -286,7 +288,9 @@ class Cluster:
         asked = ("mariadb", f"--socket={sock}", "-e", grant)
         subprocess.run(asked, check=True, capture_output=True, timeout=COMMAND_S)
         conf = self.folder / "slurmdbd.conf"
-        conf.write_text(SLURMDBD.format(folder=self.folder, port=port, mysql=mysql))
+        conf.write_text(
+            SLURMDBD.format(host=socket.gethostname(), folder=self.folder, port=port, mysql=mysql)
+        )
         conf.chmod(0o600)
         daemon = self._background("/usr/sbin/slurmdbd", "-D", more={"SLURM_CONF": str(conf)})
         self.started.append(daemon.pid)
@@ -341,7 +345,6 @@ class Cluster:
             self.call("scancel", "--signal=KILL", "--full", f"--user={_me()}")
             self.call("scancel", f"--user={_me()}")
         self.kill_all()
-        shutil.rmtree(self.folder / "dev", ignore_errors=True)
         if self.database is not None:
             shutil.rmtree(self.database, ignore_errors=True)
 
@@ -415,15 +418,20 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(clusters: Sequence[Cluster]) -> Iterator[Sequence[Cluster]]:
-    """Start clusters, and end them whatever happens."""
+def running(names: Sequence[str], *, accounting: bool = False) -> Iterator[Sequence[Cluster]]:
+    """Start clusters, and end them whatever happens. Their folders lie where daemons that are
+    other users may read them, which they may not in a test's own."""
+    made: list[Cluster] = []
     try:
-        for cluster in clusters:
-            cluster.start()
-        yield clusters
+        for name in names:
+            folder = Path(tempfile.mkdtemp(prefix=f"causeway-slurm-{name}-"))
+            made.append(Cluster(name=name, folder=folder, accounting=accounting))
+            made[-1].start()
+        yield made
     finally:
-        for cluster in clusters:
+        for cluster in made:
             cluster.stop()
+            shutil.rmtree(cluster.folder, ignore_errors=True)
 
 
 def _dead(process: psutil.Process) -> bool:

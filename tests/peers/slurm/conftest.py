@@ -14,18 +14,16 @@ from island import Island
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A cluster of two nodes with four cores and two GPUs each, without accounts."""
-    folder = tmp_path_factory.mktemp("slurm")
-    with running([Cluster(name="uno", folder=folder)]) as (one,):
+    with running(["uno"]) as (one,):
         yield one
 
 
 @pytest.fixture(scope="module")
-def accounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def accounted() -> Iterator[Cluster]:
     """A cluster that keeps accounts and enforces them."""
-    folder = tmp_path_factory.mktemp("slurmdbd")
-    with running([Cluster(name="acc", folder=folder, accounting=True)]) as (one,):
+    with running(["acc"], accounting=True) as (one,):
         yield one
 
 

@@ -140,11 +140,8 @@ class Federation:
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
     """Start it all; end it all."""
-    clusters = [Cluster(name=name, folder=tmp_path / f"slurm-{name}") for name in ("isa", "isb")]
-    for one in clusters:
-        one.folder.mkdir()
     world = World(folder=tmp_path, port=free_port())
-    with running(clusters):
+    with running(["isa", "isb"]) as clusters:
         try:
             world.start_centre()
             token = world.join_token(len(clusters))

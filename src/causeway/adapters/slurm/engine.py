@@ -210,7 +210,7 @@ class SlurmEngine:
 
     def _cancel(self) -> None:
         """Have Slurm kill what is to be killed; what it does not hear of is tried again."""
-        ends, kills = self._ledger.to_cancel()
+        ends, kills = self._ledger.doomed.due(self._clock.monotonic_ms())
         if not ends and not kills:
             return
 

@@ -2,16 +2,15 @@
 
 Used by the engine's one thread. It looks into folders and writes grants there, which takes
 microseconds; it never asks Slurm anything, and never waits. What is to be cancelled it names
-(`to_cancel`), again and again until Slurm shows that it is gone.
+(`doomed`), again and again until Slurm shows that it is gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from causeway.adapters.local.power import model_mj
 from causeway.adapters.runner import Desk, End
 from causeway.adapters.slurm import keeping, orders, reasons
 from causeway.adapters.slurm.attempts import (
@@ -25,11 +24,12 @@ from causeway.adapters.slurm.attempts import (
     unseen,
     waiting,
 )
+from causeway.adapters.slurm.doomed import Doomed, tag_of
+from causeway.adapters.slurm.showing import Counts, status_of
 from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
-from causeway.model.usage import EnergyQuality
 from causeway.ports import Clock
 from causeway.ports.engine import Launch, Status
 
@@ -42,34 +42,14 @@ LOOK_MS_MAX = 2_500
 LOOK_SHARE = 20
 """A folder is looked at after a twentieth of the time that it has been as it is."""
 GRANT_SHARE = 16
-CANCEL_AGAIN_MS = 5_000
 RUNNER_MS = 2_000
 """How long a runner has for killing its program before Slurm is asked. It does that better: it
 follows orphans, writes the end down, and sends no SIGTERM where there is no grace."""
 ACCOUNTS_MS = 10_000
 """How long an end waits for what the accounting says of it."""
-TAGS_KEPT = 4_096
+UNSEEN_MS = 300_000
 IDLE_MS = 60_000
 OUTPUT_BYTES = 2_048
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """How much there is to ask Slurm for."""
-
-    open: int
-    waiting: int
-    accounts: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class Sentence:
-    """When Slurm is asked next to end a job, and how often it was."""
-
-    due_ms: int
-    tag: str
-    """Of the submission: a controller that lost its last seconds gives numbers out again."""
-    asked: int = 0
 
 
 class Ledger:
@@ -82,17 +62,14 @@ class Ledger:
         self.isolation = "process"
         self.accounting = False
         """Whether the cluster keeps accounts; then they are the truth about usage."""
-        self.unseen = ""
-        """Set while nodes have lately failed to see the agent's folder."""
+        self._unseen = ("", 0)
+        """What was said when nodes last failed to see the agent's folder, and when."""
         self._root = root
         self._mark = mark
         self._clock = clock
         self._strays: dict[Key, JobRow] = {}
         """Jobs with this island's mark that nobody here knows."""
-        self._condemned: dict[int, Sentence] = {}
-        """Jobs that must go."""
-        self._dead: dict[str, None] = {}
-        """Tags of submissions that are over."""
+        self.doomed = Doomed()
         self.shown: dict[Key, Status] = {}
         """What `poll` is to show."""
 
@@ -100,7 +77,7 @@ class Ledger:
 
     def adopt(self) -> None:
         """Take up what an earlier agent has left."""
-        self._dead = dict.fromkeys(keeping.read_dead(self._root))
+        self.doomed.bury(*keeping.read_dead(self._root))
         for folder, told in keeping.read_all(self._root):
             desk = Desk(folder, told.ranks)
             at = Attempt(told=told, folder=folder, desk=desk, since_ms=self._now())
@@ -167,7 +144,7 @@ class Ledger:
         """Kill what is left of an attempt and drop its record."""
         stray = self._strays.pop(key, None)
         if stray is not None:
-            self._condemn(stray.id, _tag(stray))
+            self.doomed.condemn(stray.id, tag_of(stray), at_ms=self._now())
         self.shown.pop(key, None)
         at = self.attempts.pop(key, None)
         if at is None or at.submitting:
@@ -180,34 +157,17 @@ class Ledger:
 
     def _bury(self, at: Attempt) -> None:
         """Remember that its job must not be there any more."""
-        self._dead[at.told.tag] = None
-        while len(self._dead) > TAGS_KEPT:
-            del self._dead[next(iter(self._dead))]
+        self.doomed.bury(at.told.tag)
         natural = at.outcome is not None and at.outcome.phase == Phase.SUCCEEDED
         if at.told.number and not natural and not (at.row and at.row.state in FINAL):
             begun = any(rank.waiting for rank in at.ranks)
-            self._condemn(at.told.number, at.told.tag, after_ms=RUNNER_MS if begun else 0)
-
-    def _condemn(self, number: int, tag: str, *, after_ms: int = 0) -> None:
-        """Have Slurm end a job, unless it is seen to be over before that."""
-        due_ms = self._now() + after_ms
-        known = self._condemned.setdefault(number, Sentence(due_ms, tag))
-        known.due_ms = min(known.due_ms, due_ms)
-
-    def to_cancel(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the jobs that Slurm is to be asked to end now, and those that it was asked to end
-        before, in vain, so that they are to be killed."""
-        now = self._now()
-        due = [(number, one) for number, one in self._condemned.items() if one.due_ms <= now]
-        for _, one in due:
-            one.due_ms, one.asked = now + CANCEL_AGAIN_MS, one.asked + 1
-        ends = tuple(number for number, one in due if one.asked == 1)
-        return ends, tuple(number for number, one in due if one.asked > 1)
+            at_ms = self._now() + (RUNNER_MS if begun else 0)
+            self.doomed.condemn(at.told.number, at.told.tag, at_ms=at_ms)
 
     def let_go(self) -> None:
         """Write down what must not be taken for a stray by the agent that comes after."""
-        if self._condemned or self._dead:
-            keeping.write_dead(self._root, tuple(self._dead))
+        if self.doomed.tags:
+            keeping.write_dead(self._root, self.doomed.tags)
 
     # -- what Slurm says ------------------------------------------------------------------------
 
@@ -229,15 +189,12 @@ class Ledger:
                 self._seen(at, row, asked_ms)
             elif row.state not in FINAL:
                 key = (mark.job, mark.fence)
-                if mark.tag in self._dead or key in self.attempts:
-                    self._condemn(row.id, mark.tag)
-                elif row.id not in self._condemned:
+                if self.doomed.is_over(mark.tag) or key in self.attempts:
+                    self.doomed.condemn(row.id, mark.tag, at_ms=self._now())
+                elif row.id not in self.doomed:
                     strays[key] = row
         self._show_strays(strays)
-        for number, sentence in list(self._condemned.items()):
-            known = there.get(number)
-            if known is None or known.state in FINAL or _tag(known) != sentence.tag:
-                del self._condemned[number]
+        self.doomed.hear(there)
         accounts = {one.id: one for one in accounted}
         for at in list(self.attempts.values()):
             at.accounted = accounts.get(at.told.number, at.accounted)
@@ -254,7 +211,7 @@ class Ledger:
             return
         at.look_ms = 0
         if row.exit_status >> 8 == UNSEEN_FOLDER and row.state is JobState.FAILED:
-            self.unseen = unseen(row.nodes)
+            self._unseen = unseen(row.nodes), self._now()
         never = reasons.never(row.reason) if row.state is JobState.PENDING else ""
         if never:
             self.withdraw(at, never)
@@ -307,7 +264,7 @@ class Ledger:
                     reason = waiting(at)
                     self.withdraw(at, f"it waited in Slurm for {wait_ms_max / 1000:g} s: {reason}")
             due = min(due, at.look_ms)
-        return min([due, *(one.due_ms for one in self._condemned.values())])
+        return min([due, *self.doomed.next_ms()])
 
     def _look(self, at: Attempt, *, until_ms: int) -> None:
         if at.outcome is not None:
@@ -366,7 +323,8 @@ class Ledger:
             at.killed = True
             at.desk.stop(0)
             if at.told.number:
-                self._condemn(at.told.number, at.told.tag, after_ms=RUNNER_MS)
+                at_ms = self._now() + RUNNER_MS
+                self.doomed.condemn(at.told.number, at.told.tag, at_ms=at_ms)
 
     def _pause_ms(self, at: Attempt, now: int) -> int:
         """Return after how long its folder is to be looked at again."""
@@ -387,7 +345,7 @@ class Ledger:
             ran_ms = max((rank.ran_ms for rank in at.ranks), default=0)
             at.ended_ms = min(now, at.started_ms + ran_ms) if at.over else now
         if outcome.phase == Phase.SUCCEEDED:
-            self.unseen = ""
+            self._unseen = "", 0
         self._bury(at)
         at.look_ms = now
         self._touch(at)
@@ -401,9 +359,16 @@ class Ledger:
         accounts = [at.told.number for at in self.attempts.values() if self._wants_accounts(at)]
         return Counts(
             open=len(open_),
-            waiting=waits + len(self._condemned) + len(accounts),
+            waiting=waits + len(self.doomed) + len(accounts),
             accounts=tuple(accounts),
         )
+
+    @property
+    def unseen(self) -> str:
+        """Say that nodes have lately failed to see the agent's folder; after a while, or after a
+        success, it is tried again."""
+        said, at_ms = self._unseen
+        return said if said and self._now() - at_ms < UNSEEN_MS else ""
 
     def holds(self) -> Capacity:
         """Return what this island's own jobs hold of the cluster."""
@@ -426,42 +391,12 @@ class Ledger:
         held_back = self._wants_accounts(at)
         if self.attempts.get(at.key) is at:
             at.published = at.outcome is not None and not held_back
-            self.shown[at.key] = _status(
+            self.shown[at.key] = status_of(
                 at, None if held_back else at.outcome, isolation=self.isolation
             )
 
     def _now(self) -> int:
         return self._clock.monotonic_ms()
-
-
-def _status(at: Attempt, outcome: Outcome | None, *, isolation: str) -> Status:
-    told = at.told
-    cpu_ms = at.cpu_ms
-    if outcome is not None and at.accounted is not None and at.accounted.cpu_ms:
-        cpu_ms = at.accounted.cpu_ms
-    wall_ms = max(0, (at.ended_ms or at.seen_ms) - at.started_ms) if at.started_ms else 0
-    devices_mj = round(told.watts * told.accelerators * told.ranks * wall_ms)
-    cores_mj = model_mj(cpu_ms=cpu_ms, wall_ms=wall_ms, devices=told.cores * told.ranks)
-    at.energy_mj = max(at.energy_mj, cores_mj + devices_mj)
-    phase = Phase.RUNNING if at.started_ms else Phase.STARTING
-    return Status(
-        phase=outcome.phase if outcome else phase,
-        exit_code=outcome.exit_code if outcome else None,
-        failure=outcome.failure if outcome else None,
-        message=outcome.message if outcome else "" if at.started_ms else waiting(at),
-        isolation=isolation,
-        cpu_ms=cpu_ms,
-        energy_mj=at.energy_mj,
-        energy_quality=EnergyQuality.NAMEPLATE if devices_mj else EnergyQuality.MODEL,
-        memory_bytes=0 if outcome else at.memory_bytes,
-        started_monotonic_ms=at.started_ms,
-        ended_monotonic_ms=at.ended_ms if outcome else 0,
-    )
-
-
-def _tag(row: JobRow) -> str:
-    mark = orders.parse_mark(row.comment)
-    return mark.tag if mark is not None else ""
 
 
 def _failed(failure: FailureClass, message: str) -> Outcome:
