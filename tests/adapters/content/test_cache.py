@@ -145,6 +145,7 @@ def test_what_is_not_whole_any_more_is_forgotten_at_the_start(
     put(cache, b"one", b"two")
     (tmp_path / "chunks" / hashlib.sha256(b"two").hexdigest()).unlink()
     (tmp_path / "manifests" / ("f" * 64)).write_bytes(b"not a manifest")
+    (tmp_path / "chunks" / "README").write_bytes(b"somebody's note")
     again = FolderCache(tmp_path, bytes_max=10 * KIB)
     assert again.whole() == ()
     assert again.used_bytes() == 3

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from causeway.adapters.content.store import SOUND_MAX, Remembered
 from causeway.model.artifacts import Manifest
-from causeway.model.errors import CausewayError, InvalidInput, NotFound
+from causeway.model.errors import InvalidInput, NotFound
 from causeway.sdk import manifests
 
 log = logging.getLogger("causeway.agent")
@@ -166,14 +166,18 @@ class FolderCache:
     def _remember(self) -> None:
         """Take over what an earlier process kept; what is not whole is removed."""
         listed = sorted((self._root / "manifests").iterdir(), key=lambda p: p.stat().st_mtime_ns)
-        present = {place.name: place.stat().st_size for place in (self._root / "chunks").iterdir()}
+        present = {
+            place.name: place.stat().st_size
+            for place in (self._root / "chunks").iterdir()
+            if manifests.is_chunk_name(place.name)
+        }
         for place in listed:
-            try:
-                sizes = manifests.chunk_sizes(manifests.parse_manifest(place.read_bytes()))
-            except CausewayError:
-                sizes = {"": -1}
+            artifact, raw = f"sha256:{place.name}", place.read_bytes()
+            sizes = {"": -1}
+            if manifests.manifest_id(raw) == artifact:
+                sizes = manifests.chunk_sizes(manifests.parse_manifest(raw))
             if all(present.get(chunk) == size for chunk, size in sizes.items()):
-                self._whole[f"sha256:{place.name}"] = sizes
+                self._whole[artifact] = sizes
             else:
                 place.unlink()
         needed = self._sizes()
