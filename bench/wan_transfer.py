@@ -3,8 +3,8 @@
 A centre and two islands, each in a network namespace of its own, joined by the emulator of
 `wansim.py`: packets of 1,500 bytes, `cubic`, 50 ms and 100 Mbit/s each way, 0.1% of the packets
 lost each way, a queue of 100 ms. The first island has the data from an earlier job; a job on the
-second needs it, and the clock runs from its placement to its start: asking the centre, fetching,
-checking and writing included. The way to the centre is made slow (20 Mbit/s, 200 ms), so that the
+second needs it, and the clock runs from its submission to its start: placement, asking the centre,
+fetching, checking and writing included. The way to the centre is made slow (20 Mbit/s, 200 ms), so that the
 bytes have to come directly. The second island's agent is killed and its cache removed before each
 round.
 
@@ -122,14 +122,15 @@ class WidePlant(Plant):
         return job
 
     def staged_s(self, job: str, seconds: float) -> float:
-        """Return how long a job's inputs took: from its placement to its start."""
+        """Return how long a job took to start. Placing it takes milliseconds; from then on it is
+        its inputs, of which some could also come before it is placed."""
 
         def started() -> Any:
             at = {e["kind"]: e["at_ms"] for e in self.events(job)}
             return at if "job.running" in at else None
 
         at = self.until("the job runs", seconds, started, every_s=0.5)
-        return (at["job.running"] - at["job.placed"]) / 1000
+        return (at["job.running"] - at["job.queued"]) / 1000
 
     def forget(self, site: str) -> None:
         """Remove what a site's island keeps, with its agent down."""
@@ -283,7 +284,7 @@ def compare(asked: argparse.Namespace, report: Report) -> None:
         runs = [measured(set_up, size, lambda: direct(set_up)) for _ in range(asked.rounds)]
         reached = statistics.median(run.mbit_s for run in runs) / LINE.rate_mbit
         report.row(
-            f"{asked.mb} MB, placement -> start of a job on the other island, direct",
+            f"{asked.mb} MB, submission -> start of a job on the other island, direct",
             measured=spread([run.seconds for run in runs], "s", 1),
         )
         report.row(
