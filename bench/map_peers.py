@@ -64,7 +64,7 @@ def parsl(workers: int) -> tuple[Work, Closes]:
         provider=LocalProvider(init_blocks=1, max_blocks=1),
     )
     folder = tempfile.mkdtemp(prefix="causeway-bench-parsl-")
-    kernel = library.load(Config(executors=[executor], run_dir=folder))
+    kernel = library.load(Config(executors=[executor], run_dir=folder, strategy="none"))
     app = library.python_app(spin)
 
     def run(tasks: int, for_ms: float) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -138,6 +139,8 @@ def main() -> int:
     parser.add_argument("--only", choices=("causeway",))
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
+    # What is told to end still ends what it started: Parsl's workers outlive their parents.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report("map_tasks", "Tasks through map")
     with ExitStack() as stack:
         sides = {"causeway": stack.enter_context(ours())}
