@@ -4,9 +4,9 @@ A centre and two islands, each in a network namespace of its own, joined by the 
 `wansim.py`: packets of 1,500 bytes, `cubic`, 50 ms and 100 Mbit/s each way, 0.1% of the packets
 lost each way, a queue of 100 ms. The first island has the data from an earlier job; a job on the
 second needs it, and the clock runs from its submission to its start: placement, asking the centre,
-fetching, checking and writing included. The way to the centre is made slow (20 Mbit/s, 200 ms), so that the
-bytes have to come directly. The second island's agent is killed and its cache removed before each
-round.
+fetching, checking and writing included. The way to the centre is made slow (20 Mbit/s, 200 ms), so
+that the bytes have to come directly. The second island's agent is killed and its cache removed
+before each round.
 
 The peers move the same files between the same namespaces in the same run: rclone (`serve http`)
 with 4 x 8 streams all of them, and a sample of them with its defaults; rsync (its daemon) the
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -332,6 +333,8 @@ def main() -> int:
     for program in ("ip", "rsync", "rclone"):
         if shutil.which(program) is None:
             sys.exit(f"{program} is not installed: apt-get install iproute2 rsync rclone")
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report("wan_transfer", "Content between islands over a far and lossy line")
     compare(asked, report)
     return report.finish(write=asked.write)
