@@ -6,6 +6,7 @@ So the agent's part runs in a forked process that has become that user.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pwd
@@ -27,7 +28,7 @@ from causeway.discover import accelerators
 from causeway.model.resources import AcceleratorRequest, Resources
 
 pytestmark = pytest.mark.peers
-LOADED = (answers, cli, engine, rest, accelerators)
+LOADED = (answers, cli, engine, rest)
 SMALL = Resources(cpu_milli=1000, memory_bytes=64 * 1024**2)
 
 
@@ -35,7 +36,9 @@ SMALL = Resources(cpu_milli=1000, memory_bytes=64 * 1024**2)
 def place(accounted: Cluster) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A folder of the token's user, and the settings that reach the cluster."""
     url, user, token = accounted.start_restd()
-    # What an HTTP client loads when it first needs it is loaded before the fork.
+    # What is loaded when it is first needed is loaded before the fork.
+    assert accelerators.nameplate("H100").model == "H100"
+    assert importlib.metadata.version("causeway")
     assert httpx.get(f"{url}/openapi/v3").status_code == 401
     assert "localhost".encode("idna")
     accounted.call("sacctmgr", "-i", "add", "user", user, "Account=lab", "DefaultAccount=lab")

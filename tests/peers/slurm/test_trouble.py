@@ -9,6 +9,7 @@ import pytest
 from cluster import Cluster, running
 from island import Island
 
+from causeway.adapters.slurm import texts
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Resources
@@ -233,11 +234,10 @@ def test_accounts_limits_and_usage(accounted: Cluster, island: Islands) -> None:
     here = island(accounted, account="lab")
     key = here.start("for i in $(seq 300000); do :; done", resources=SMALL)
     status = here.ended(key)
-    said = accounted.call("sacct", "-n", "-P", "-X", "-j", here.number(key), "-o", "State,TotalCPU")
-    state, total = said.strip().split("|")
-    minutes, _, rest = total.partition(":")
-    assert (state, status.cpu_ms) == (
-        "COMPLETED",
-        round((int(minutes) * 60 + float(rest)) * 1000),
+    number = here.number(key)
+    said = accounted.call("sacct", "-n", "-P", "-j", number, "-o", "JobIDRaw,State,TotalCPU,End")
+    whole, *steps = (
+        texts.accounted(said) + texts.accounted(said.replace(f"{number}.batch", "0"))[1:]
     )
-    assert status.cpu_ms > 0
+    assert (whole.state, whole.over, status.cpu_ms) == ("COMPLETED", True, whole.cpu_ms)
+    assert status.cpu_ms == sum(step.cpu_ms for step in steps) > 0
