@@ -24,6 +24,7 @@ import json
 import os
 import random
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -289,6 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     shape = Shape(**(chosen.shape or given))
     devices: dict[str, int] = {}
+    # Ended from outside, it still takes its namespaces away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for name, address in sites.items():
             devices[name] = make_site(name, address, congestion=chosen.congestion)
