@@ -9,7 +9,7 @@ ours    `islands: 2`: a control plane, two agents and a submitted job as users h
         averages by way of the centre (`causeway.sdk.wide`)
 ddp     the peer: DistributedDataParallel over gloo, straight over the link between the islands
 
-    python bench/wide_training.py [--runs 3] [--target 2.2] [--only PART] [--write]
+    python bench/wide_training.py [--runs 3] [--target 2.0] [--only PART] [--write]
 
 The clock runs from the first step, without the evaluations; the runs take turns. Bytes are those of
 all packets that the emulator carried, whatever they were for: with `ours` also code, logs and
@@ -49,6 +49,8 @@ SITES = {CENTRE: "10.91.1.2", ISLANDS[0]: "10.91.2.2", ISLANDS[1]: "10.91.3.2"}
 CORES = {ISLANDS[0]: "0", ISLANDS[1]: "1"}
 LINK = Shape(delay_ms=25.0, rate_mbit=100.0)
 EVAL_EVERY = 20
+OUTER = {"every": 10, "delay": 4, "codec": "int8", "outer-lr": 1.0, "outer-momentum": 0.0}
+"""How ours averages; each may be given on the command line."""
 STEPS_MAX = 2_000
 RUN_S_MAX = 900.0
 RATIO_MIN = 10.0
@@ -219,9 +221,8 @@ def last_words(ran: Far, job: str) -> str:
 
 def ours(asked: argparse.Namespace, network: Wan, ran: Far) -> Found:
     """Submit the job over two islands, and wait until both members are done."""
-    command = " ".join(
-        ["python", *words(asked, every=asked.every, delay=asked.delay, codec=asked.codec)]
-    )
+    told = {name: getattr(asked, name.replace("-", "_")) for name in OUTER}
+    command = " ".join(["python", *words(asked, **told)])
     text = (
         "name: wide\nislands: 2\nresources: {cpus: 1, memory: 2GiB}\nworkdir: .\n"
         f"run: {command}\nwarm: torch\n"
@@ -323,10 +324,9 @@ def tell(report: Report, asked: argparse.Namespace, found: Mapping[str, list[Fou
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--runs", type=int, default=3)
-    options.add_argument("--target", type=float, default=2.2, help="nats per byte, unseen files")
-    options.add_argument("--every", type=int, default=20)
-    options.add_argument("--delay", type=int, default=0)
-    options.add_argument("--codec", default="int8")
+    options.add_argument("--target", type=float, default=2.0, help="nats per byte, unseen files")
+    for name, value in OUTER.items():
+        options.add_argument(f"--{name}", type=type(value), default=value)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--only", choices=("alone", "ours", "ddp"))
     options.add_argument("--write", action="store_true")
@@ -335,7 +335,8 @@ def main() -> int:
     tell(report, asked, measure(asked))
     report.say(
         f"1.3 million parameters, 12 windows of 128 bytes per step and core, AdamW; an average "
-        f"every {asked.every} local steps as {asked.codec}, exchanged behind {asked.delay} of them;"
+        f"every {asked.every} local steps as {asked.codec}, exchanged behind {asked.delay} of "
+        f"them, outer lr {asked.outer_lr:g} and momentum {asked.outer_momentum:g};"
         " each island pinned to one core, control plane and emulator on both."
     )
     report.say(
