@@ -35,6 +35,8 @@ PULL_S = 600.0
 STEP_S = 60.0
 IMAGES_MAX = 16
 """Images that a store keeps; the oldest that nothing uses go first."""
+NOTES_MAX = 64
+"""Archives of which it is remembered what was in them."""
 WORDS_MAX = 600
 DRIVERS = ("overlay", "vfs")
 """How layers are put together. `vfs` copies; it works where overlays cannot be stacked."""
@@ -195,6 +197,9 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
         store, image = "registry", pulled(request)
     made = mounted(request, store, image=image, name=request["name"])
     bound(request, store)
+    known = sorted(notes(request).glob("*"), key=lambda note: note.stat().st_mtime, reverse=True)
+    for note in known[NOTES_MAX:]:
+        note.unlink(missing_ok=True)
     return made
 
 
@@ -222,12 +227,40 @@ def loaded(request: dict[str, Any]) -> str:
         raise WrongImageError(
             f"there is no image archive {path.relative_to(work)} in the working folder"
         )
+    with path.open("rb") as file:
+        note = notes(request) / hashlib.file_digest(file, "sha256").hexdigest()
+    held = held_of(request, note)
+    if held:
+        return held
     said = podman(request, "archive", "load", "--input", str(path), limit_s=PULL_S)
     names = [n for line in said.splitlines() for n in line.partition(": ")[2].split(",") if n]
-    if len(names) != 1:
-        raise WrongImageError(f"the archive holds {len(names)} images; one is needed")
-    form = "{{.Id}}"
-    return podman(request, "archive", "image", "inspect", "--format", form, names[0])
+    # One image may have several names.
+    images = {inspected(request, name) for name in names}
+    if len(images) != 1:
+        raise WrongImageError(f"the archive holds {len(images)} images; one is needed")
+    image = images.pop()
+    note.parent.mkdir(exist_ok=True, mode=0o700)
+    note.write_text(image)
+    return image
+
+
+def notes(request: dict[str, Any]) -> Path:
+    """Return where it is remembered which archive, by its content, held which image."""
+    return Path(request["place"]) / "archive" / "notes"
+
+
+def held_of(request: dict[str, Any], note: Path) -> str:
+    """Return the image that an archive was found to hold, while the store still has it."""
+    try:
+        return inspected(request, note.read_text())
+    except (OSError, StageError):
+        # It was never loaded here, or its image has made room for newer ones.
+        return ""
+
+
+def inspected(request: dict[str, Any], name: str) -> str:
+    """Return the id of an image in the store of archives."""
+    return podman(request, "archive", "image", "inspect", "--format", "{{.Id}}", name)
 
 
 def mounted(request: dict[str, Any], store: str, *, image: str, name: str) -> dict[str, Any]:
