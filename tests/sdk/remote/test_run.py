@@ -344,6 +344,34 @@ def test_a_run_that_was_interrupted_goes_on_with_the_rest(desk: MemoryDesk) -> N
     assert set(desk.ran.values()) == {1}
 
 
+def test_what_failed_for_an_earlier_program_is_tried_anew(desk: MemoryDesk) -> None:
+    first = run_of(name="sweep")
+    add(first, 2)
+    first.step(desk, 0.0)
+    desk.open[0].state = "failed"
+    second = run_of(name="sweep")
+    futures = add(second, 2)
+    to_the_end(second, desk)
+    assert [future.result(0) for future in futures] == [0, 2]
+
+
+def test_two_programs_at_once_under_one_name_both_end_with_all_results(desk: MemoryDesk) -> None:
+    desk.budget_tasks = 2
+    both = [run_of(name="sweep"), run_of(name="sweep")]
+    futures = [add(run, TASKS) for run in both]
+    for turn in range(STEPS_MAX):
+        for run in both:
+            if run.busy:
+                run.step(desk, 3.0 * turn)
+        if turn % 3 == 0:
+            desk.work()
+    third = run_of(name="sweep")
+    futures.append(add(third, TASKS))
+    to_the_end(third, desk)
+    for made in futures:
+        assert [future.result(0) for future in made] == [2 * i for i in range(TASKS)]
+
+
 @pytest.mark.parametrize(("function", "tasks"), [(double, 5), (picky, 4)])
 def test_a_name_that_stands_for_another_run_is_refused(
     desk: MemoryDesk, function: Callable[..., Any], tasks: int

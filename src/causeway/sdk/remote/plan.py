@@ -211,6 +211,9 @@ class Ledger:
     def come_back(self, portion: Portion, seconds: dict[int, float]) -> None:
         """Take a portion back: those that took so many seconds are settled, the rest is undone."""
         if self.out.pop(portion, None) is None:
+            # Another program under the same name has sent the same tasks.
+            for index in seconds:
+                self.settle(index)
             return
         self.returns += 1
         self._measure([seconds[index] for index in sorted(seconds)])

@@ -179,6 +179,8 @@ class Run:
     def step(self, desk: Desk, now_s: float) -> float:
         """Do what there is to do; return after how many seconds to come again."""
         self._stop_jobs(desk)
+        with self._lock:
+            self._unwanted &= self._ledger.out.keys()
         if not self._begun and self._open:
             self._begin(desk, now_s)
         if now_s >= self._look_at_s and self._waves:
@@ -240,7 +242,6 @@ class Run:
             self._ledger.seen(at_work)
             self._tally.lanes = len(at_work)
             self._waves = [wave for wave in self._waves if wave.portions]
-            self._unwanted &= self._ledger.out.keys()
 
     def _look_at(self, wave: Wave, desk: Desk) -> list[Portion]:
         """Look at a wave's jobs, and take what has ended; return the portions that run."""
@@ -279,12 +280,12 @@ class Run:
     def _ended(self, wave: Wave, portion: Portion, *, view: dict[str, Any], desk: Desk) -> None:
         if view["state"] == JobState.SUCCEEDED.value:
             self._came_back(portion, view, desk=desk, recovered=wave.recovered)
-        elif view["state"] == JobState.FAILED.value:
-            self._died(portion, view, words=desk.last_words(str(view["id"])))
         elif wave.recovered:
-            # The earlier program was interrupted; this one asks for the rest.
+            # What failed or was stopped of an earlier program is asked for anew.
             with self._lock:
                 self._ledger.give_back(portion)
+        elif view["state"] == JobState.FAILED.value:
+            self._died(portion, view, words=desk.last_words(str(view["id"])))
         else:
             # Somebody has stopped this job, and meant it.
             with self._lock:
