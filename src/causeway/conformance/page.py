@@ -23,7 +23,9 @@ SIGNS = {
 
 def read(folder: Path) -> dict[str, Report]:
     """Return the reports of a folder by the name of their file."""
-    return {path.stem: from_json(path) for path in sorted(folder.glob("*.json"))}
+    return {
+        path.stem: from_json(path) for path in sorted(folder.glob("*.json"), key=lambda p: p.stem)
+    }
 
 
 def parts(reports: Mapping[str, Report]) -> list[str]:

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from causeway.conformance.bench import Bench
 from causeway.conformance.case import Claim, Hook, Place, case, expect
 from causeway.conformance.scripts import COUNT, UP, WAIT
+from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 
 HAS = (Claim.DAEMON,)
 RESTART = (Hook.RESTART_DAEMON,)
 AWAY = (Hook.STOP_DAEMON, Hook.START_DAEMON)
+LOST = (FailureClass.ENGINE, FailureClass.NODE)
 QUICK_S = 0.05
 
 
@@ -43,7 +45,7 @@ def daemon_restart(bench: Bench) -> None:
 
 @case(
     "daemon-restart-many",
-    "The daemon restarts under many: none lost, none twice.",
+    "The daemon restarts under many: each ends with its code, or is told as lost; none runs twice.",
     claims=HAS,
     hooks=RESTART,
     place=Place.ALONE,
@@ -55,9 +57,18 @@ def daemon_restart_many(bench: Bench) -> None:
     _hook(bench, bench.settings.restart_daemon)
     for one in tries:
         one.go()
-    for one in tries:
+    # A daemon that is killed forgets what it had not saved: no adapter can help that, but say so.
+    lost = [one for one in tries if one.fails().failure in LOST]
+    kept = [one for one in tries if one not in lost]
+    expect(kept, "not one was kept")
+    for one in kept:
         one.fails(4)
-    bench.ran_once(*tries)
+    bench.ran_once(*kept)
+    for one in lost:
+        expect(
+            len(one.lines("count")) <= 1, f"one that was lost ran {len(one.lines('count'))} times"
+        )
+    bench.note = f"the daemon forgot {len(lost)} of {len(tries)}" if lost else ""
 
 
 @case(
