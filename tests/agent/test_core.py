@@ -366,6 +366,19 @@ def test_an_engine_that_outlives_the_agent_guards_the_leases_itself() -> None:
     assert island.live() == []
 
 
+def test_a_stop_that_the_engine_never_heard_of_is_asked_for_again_after_a_restart() -> None:
+    island = Island(outlived=True)
+    island.answer(start=(start(),))
+    island.poll()
+    island.answer(stop=(STOP,))
+    # The agent is killed after its journal was written, and before the engine was asked.
+    island.dying.clear()
+    island.boot()
+    island.poll()
+    island.wait(STOP.grace_ms + 100)
+    assert island.live() == []
+
+
 def test_what_a_starting_attempt_waits_for_is_told_and_forgotten_once_it_runs() -> None:
     island = Island()
     island.answer(start=(start(),))

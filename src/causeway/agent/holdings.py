@@ -281,6 +281,9 @@ class Holdings:
         """Go on after a restart of the agent: what the engine lost is over, its remains are not."""
         job, fence = held.key
         if held.stage is Stage.ENGINE and status is not None:
+            if held.grace_ms >= 0:
+                # The agent may have died before the engine heard of it.
+                self._todo.append(Stop(job=job, fence=fence, grace_ms=held.grace_ms))
             # The old lease is unknown, so it counts as run out, unless the engine has guarded it.
             if held.start.deadline_stop and not self._outlived:
                 self.stop(held, 0, Cause.DEADLINE)
