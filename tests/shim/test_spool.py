@@ -42,7 +42,7 @@ def delivered(tmp_path: Path, centre: Centre, **more: Any) -> list[float]:
     """Deliver one debt; return the pauses that were made."""
     place, pauses = tmp_path / "spool", []
     spool.write(place, replace(DEBT, out=str(tmp_path / "%x-%j.out"), **more))
-    deliver.deliver(place, centre, sleep=pauses.append)  # type: ignore[arg-type]
+    deliver.Deliverer(place, centre, pauses.append).run()  # type: ignore[arg-type]
     return pauses
 
 
@@ -105,10 +105,8 @@ def test_files_that_come_back_stay_in_the_folder(tmp_path: Path) -> None:
     (source / "out" / "x").write_text("bad")
     target.mkdir()
     (target / "out").symlink_to(tmp_path)
-    deliver._move(source, target)
-    assert (target / "sub" / "made").read_text() == "new"
-    assert not (target / ".exit").exists()
-    assert not (tmp_path / "x").exists()
+    found = deliver._targets(source, target)
+    assert found == [(source / "sub" / "made", target / "sub" / "made")]
 
 
 def test_a_mark_is_made_once(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ process of its own that asks the control plane over HTTP and prints what Slurm 2
     inside/     shell texts that go with a job: its wrapper, and the srun that it finds
     spool       what this machine still owes to its jobs: log files, and files that come back
     deliver     the process that pays it
+    late        files that programs write after they have submitted
+    direct      the same without command lines, for plug-ins
     commands/   one module per command
 
 Only what a command needs is imported: programs call squeue every few seconds.

@@ -219,6 +219,7 @@ def _wrapped(batch: Batch, tree: Mapping[str, Any], folder: Working, who: tuple[
     told: dict[str, object] = {
         "dir": folder.path,
         "mark": folder.mark,
+        "key": folder.key,
         "name": batch.option("job-name"),
         "host": who[1],
         "user": who[0],
@@ -247,7 +248,8 @@ def _wrapped(batch: Batch, tree: Mapping[str, Any], folder: Working, who: tuple[
     lines += ['slurm_own="$CAUSEWAY_OUTPUT_DIR/.slurm/${CAUSEWAY_NODE_RANK:-0}"']
     lines += ['mkdir -p "$slurm_own/bin"']
     for place, text in (("script", batch.text), ("bin/srun", _inside("srun.sh")),
-                        ("bin/scontrol", _inside("scontrol.sh"))):  # fmt: skip
+                        ("bin/scontrol", _inside("scontrol.sh")),
+                        ("late.py", _inside("late.py"))):  # fmt: skip
         lines += _written(place, text)
     return "\n".join(lines) + "\n" + _inside("wrapper.sh")
 

@@ -34,6 +34,8 @@ class Working:
     mark: str
     """Empty where none can be written."""
     carried: bool
+    key: str = ""
+    """Opens the door for late files; empty where none may come."""
 
 
 def working(path: Path, env: Mapping[str, str]) -> Working:
@@ -45,7 +47,8 @@ def working(path: Path, env: Mapping[str, str]) -> Working:
         raise InvalidInput(f"the working folder {path} is not there")
     mark = _mark(path) if wish != "none" else ""
     carried = wish == "auto" and path not in (Path("/"), Path.home(), Path("/tmp"))
-    return Working(path=path, mark=mark, carried=carried)
+    key = secrets.token_hex(16) if carried else ""
+    return Working(path=path, mark=mark, carried=carried, key=key)
 
 
 def _mark(folder: Path) -> str:

@@ -38,8 +38,7 @@ _ENDS = {
     "NODE_FAIL": "NodeDown", "PREEMPTED": "Preempted",
 }  # fmt: skip
 _REASONS = {
-    "capacity": "Resources", "fencing": "Resources", "stale": "Nodes_required_for_job_are_DOWN,_"
-    "DRAINED_or_reserved_for_jobs_in_higher_priority_partitions",
+    "capacity": "Resources", "fencing": "Resources", "stale": "ReqNodeNotAvail",
     "too_small": "PartitionConfig", "accelerator": "BadConstraints", "constraint": "BadConstraints",
     "law": "BadConstraints", "owner_policy": "AccountNotAllowed", "isolation": "BadConstraints",
     "image": "BadConstraints", "spot_refused": "BadConstraints", "price_cap": "BadConstraints",

@@ -34,6 +34,10 @@ class Progress:
 
     fence: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    """How many of the late files its present attempt has."""
+    refused: int = 0
+    """How often late files were sent in vain."""
     done: bool = False
 
 
@@ -55,6 +59,12 @@ class Debt:
     back: bool
     """Whether files come back."""
     nodes: int
+    key: str = ""
+    """Opens the door for late files; empty: none are sent."""
+    began_ns: int = 0
+    """When the folder was read to be carried along."""
+    late: list[str] = field(default_factory=list)
+    """Files below the folder that were written since, in the order in which they were seen."""
     jobs: dict[str, Progress] = field(default_factory=dict)
 
 

@@ -11,8 +11,9 @@ from .conftest import Scene
 pytestmark = pytest.mark.peers
 
 
-def test_submitit(scene: Scene) -> None:
-    at = scene.shared / "submitit"
+@pytest.mark.parametrize("shared", [True, False])
+def test_submitit(scene: Scene, tmp_path: Path, *, shared: bool) -> None:
+    at = scene.shared / "submitit" if shared else tmp_path
     assert "submitit is content" in scene.program("with_submitit.py", at=at)
 
 

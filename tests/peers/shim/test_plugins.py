@@ -13,9 +13,10 @@ from .conftest import PEERS, PROGRAMS, ROOT, Scene
 pytestmark = pytest.mark.peers
 
 
-@pytest.fixture
-def installed(scene: Scene, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def installed(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Both distributions in a folder of their own, beside the package that they need."""
+    tmp_path = tmp_path_factory.mktemp("plugins")
     place = tmp_path / "packages"
     for name in ("psij-causeway", "parsl-causeway"):
         # Built from a copy: a build leaves things beside its sources.

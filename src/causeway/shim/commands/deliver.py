@@ -7,7 +7,7 @@ from pathlib import Path
 
 from causeway.shim import spool
 from causeway.shim.centre import Centre
-from causeway.shim.deliver import deliver
+from causeway.shim.deliver import Deliverer
 
 
 def run(words: Sequence[str]) -> int:
@@ -18,7 +18,7 @@ def run(words: Sequence[str]) -> int:
             if not free:
                 return 0
             before = spool.records(place)
-            deliver(place, Centre())
+            Deliverer(place, Centre()).run()
         # What came after the last look, and before the lock was let go, would wait for good.
         if spool.records(place) == before:
             return 1

@@ -55,6 +55,7 @@ def submitted(batch: Batch, centre: Centre) -> tuple[View, spool.Debt]:
     """Submit; return the job and what this machine owes it."""
     here = Path(batch.option("chdir") or Path.cwd()).absolute()
     folder = folders.working(here, os.environ)
+    began_ns = time.time_ns()
     tree = batches.submission(
         batch,
         folder,
@@ -80,6 +81,8 @@ def submitted(batch: Batch, centre: Centre) -> tuple[View, spool.Debt]:
         append=batch.option("open-mode").startswith("a"),
         back=folder.carried,
         nodes=int(tree["num_nodes"]),
+        key=folder.key,
+        began_ns=began_ns,
     )
     place = spool.spool_of(centre.settings.url, os.environ)
     spool.write(place, debt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ OPTIONS = {
     "responding": ("r", FLAG),
 }  # fmt: skip
 PLAIN = "%#P %.5a %.10l %.6D %.6t %N"
-NODES = "%#N %.6D %#P %6t"
-SUMMARY = "%#P %.5a %.10l %.16F  %N"
+NODES = "%#N %.6D %.#P %6t"
+SUMMARY = "%#P %.5a %.10l %.16F %N"
 LONG_STATES = {"alloc": "allocated", "mix": "mixed", "idle": "idle", "drain": "drained",
                "down*": "down*"}  # fmt: skip
 
@@ -108,16 +109,20 @@ def run(words: Sequence[str]) -> int:
     rows = [one for one in rows if not wanted or one.partition.rstrip("*") in wanted]
     if states:
         rows = [one for one in rows if {one.state, LONG_STATES[one.state]} & set(states)]
-    # `%#P`: as wide as the widest, as sinfo's own formats have it.
-    for letter, least in (("P", 9), ("N", 10)):
-        texts = [COLUMNS[letter].read(one, 0) for one in rows]
-        width = max([least, *(len(text) for text in texts)])
-        written = written.replace(f"%#{letter}", f"%{width}{letter}")
     if "long" in given and "noheader" not in given:
         show([time.strftime("%a %b %d %H:%M:%S %Y")])
-    before, cells = by_letters(written, COLUMNS)
-    show(lines(before, cells, rows, now_ms=0, header="noheader" not in given))
+    show(printed(rows, written, header="noheader" not in given))
     return 0
+
+
+def printed(rows: Sequence[Nodes], form: str, *, header: bool) -> list[str]:
+    """Return the lines. `%#P` and `%#N` are as wide as their widest text, as sinfo has them."""
+    for letter, least in (("P", 9), ("N", 9)):
+        texts = [COLUMNS[letter].read(one, 0) for one in rows]
+        width = max([least, *(len(text) for text in texts)])
+        form = re.sub(rf"%(\.?)#{letter}", rf"%\g<1>{width}{letter}", form)
+    before, cells = by_letters(form, COLUMNS)
+    return lines(before, cells, rows, now_ms=0, header=header)
 
 
 def grouped(pools: Sequence[Mapping[str, Any]], *, by_node: bool, by_state: bool) -> list[Nodes]:

@@ -28,6 +28,17 @@ else
   fi
 fi
 
+# Files that the submitter's program writes after it has submitted are taken in as they come.
+slurm_late=""
+: >"$slurm_home/late"
+if [ -z "$slurm_shared" ] && [ -n "$slurm_key" ] && [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ]; then
+  slurm_port=$((20000 + SLURM_JOB_ID % 10000))
+  # shellcheck disable=SC2086 # several words
+  ${CAUSEWAY_PYTHON:-python3} "$slurm_own/late.py" "$CAUSEWAY_OUTPUT_DIR" "$slurm_key" \
+    "$slurm_port" "$((slurm_port + 10000))" "$((slurm_port + 20000))" </dev/null >/dev/null 2>&1 &
+  slurm_late=$!
+fi
+
 export SLURM_JOBID="$SLURM_JOB_ID" SLURM_JOB_NAME="$slurm_name" SLURM_SUBMIT_DIR="$slurm_dir"
 export SLURM_SUBMIT_HOST="$slurm_host" SLURM_JOB_PARTITION="$slurm_partition"
 export SLURM_CLUSTER_NAME=causeway SLURM_JOB_ACCOUNT="$slurm_account" SLURM_JOB_USER="$slurm_user"
@@ -66,6 +77,7 @@ slurm_keep() {
   (
     cd "$CAUSEWAY_OUTPUT_DIR" &&
       find . -path ./.slurm -prune -o -path ./.partial -prune -o -type f -cnewer "$slurm_own/begin" -print0 |
+      grep -zvxFf .slurm/late |
       xargs -0 -r cp -l --parents -t "$to"
   )
   if [ "$1" != 0 ]; then
@@ -77,6 +89,7 @@ slurm_leave() {
   local code=$?
   trap - EXIT
   [ -n "$slurm_timer" ] && kill "$slurm_timer" 2>/dev/null
+  [ -n "$slurm_late" ] && kill "$slurm_late" 2>/dev/null
   [ -n "$slurm_linked" ] && rm -f "$slurm_dir"
   if [ -n "$slurm_shared" ]; then
     printf '%s\n' "$code" >"$slurm_home/back/.exit"
