@@ -4,7 +4,7 @@ One real control plane (SQLite, synchronous=FULL) and one real agent with its lo
 workers for each system as there are cores. Every round runs each system once, one after another,
 from the call to the last result in the calling program; all were warmed up by a small map.
 
-    python bench/map_tasks.py [--tasks 10000] [--runs 5] [--only causeway] [--write]
+    python bench/map_tasks.py [--tasks 10000] [--runs 3] [--only causeway] [--write]
 
 Dask and Parsl run in .venv-peers (`make peers` installs them).
 """
@@ -135,7 +135,7 @@ def cpu_s(family: list[psutil.Process]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=10_000)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", choices=("causeway",))
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
