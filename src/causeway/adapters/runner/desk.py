@@ -136,8 +136,10 @@ class Desk:
             (launch.folder / name).mkdir(exist_ok=True)
         _write(folder / "plan.json", json.dumps(asdict(plan)).encode())
         for rank in range(self.ranks):
-            for kind in ("beat", "grant", "record"):
-                _write(self._path(rank, kind), b"")
+            # Lines of their full length, so that a full disk never stands in a grant's way.
+            for kind in ("beat", "grant"):
+                _write(self._path(rank, kind), b" " * LINE_BYTES)
+            _write(self._path(rank, "record"), b"")
             env = json.dumps(rank_environment(launch, rank)).encode()
             _write(self._path(rank, "env"), env)
 
@@ -176,7 +178,8 @@ class Desk:
         """
         if self._answered.get(rank) == beat.number or until_ms <= now_ms:
             return False
-        self._grant(rank, beat.number, until_ms - now_ms)
+        if not self._grant(rank, beat.number, until_ms - now_ms):
+            return False
         self._answered[rank] = beat.number
         self.granted_until_ms = max(self.granted_until_ms, until_ms)
         return True
@@ -197,13 +200,20 @@ class Desk:
         for rank in range(self.ranks):
             self._grant(rank, 0, 0)
 
-    def _grant(self, rank: int, number: int, for_ms: int) -> None:
+    def _grant(self, rank: int, number: int, for_ms: int) -> bool:
+        """Write a rank's grant. False where the folder is gone (it goes as soon as an attempt is
+        forgotten) or the disk is full: it is not told, and its lease ends as it must."""
         line = seal(number, for_ms, self._stop_ms)
-        file = os.open(self._path(rank, "grant"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         try:
-            os.pwrite(file, line, 0)
-        finally:
-            os.close(file)
+            file = os.open(self._path(rank, "grant"), flags, 0o600)
+            try:
+                os.pwrite(file, line, 0)
+            finally:
+                os.close(file)
+        except OSError:
+            return False
+        return True
 
     def _path(self, rank: int, kind: str) -> Path:
         return self.folder / f"rank-{rank}.{kind}"

@@ -27,6 +27,7 @@ from causeway.adapters.slurm.settings import Settings
 from causeway.adapters.slurm.speaker import Silent, Speaker
 from causeway.adapters.slurm.submitting import Done, Submitter
 from causeway.adapters.slurm.values import Cluster, Node, Partition
+from causeway.model.errors import Unavailable
 from causeway.model.islands import Inventory
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
@@ -65,6 +66,7 @@ class SlurmEngine:
         self._nodes: tuple[Node, ...] = ()
         self._partitions: tuple[Partition, ...] = ()
         self._silence = ""
+        self._broken: Exception | None = None
         mark = own_mark(self._root)
         self._ledger = Ledger(self._root, mark=mark, clock=clock)
         self._submitter = Submitter(
@@ -123,6 +125,10 @@ class SlurmEngine:
         self._wish(lambda: self._stop((job, fence), grace_ms))
 
     def poll(self) -> Mapping[Key, Status]:
+        if self._broken is not None:
+            raise Unavailable(
+                f"the Slurm engine has stopped: {self._broken}", hint="restart the agent"
+            ) from self._broken
         return self._shown
 
     def forget(self, job: str, fence: int) -> None:
@@ -146,6 +152,15 @@ class SlurmEngine:
         self._inbox.put(wish)
 
     def _run(self) -> None:
+        try:
+            self._live()
+        except Exception as error:
+            # The engine's own mistake. It must not go on half-dead: `poll` raises, and attempts
+            # end with their leases unless an agent comes back for them.
+            self._broken = error
+            self._changed()
+
+    def _live(self) -> None:
         while not self._closed:
             wait_ms_max = round(self._settings.wait_s_max * 1000)
             due_ms = self._ledger.watch(self._until_ms, wait_ms_max=wait_ms_max)
@@ -160,11 +175,18 @@ class SlurmEngine:
     def _take(self, wait_s: float) -> None:
         """Carry out every wish that is there, after waiting for the first."""
         try:
-            self._inbox.get(timeout=wait_s)()
+            self._carry_out(self._inbox.get(timeout=wait_s))
             while True:
-                self._inbox.get_nowait()()
+                self._carry_out(self._inbox.get_nowait())
         except queue.Empty:
             return
+
+    def _carry_out(self, wish: Callable[[], None]) -> None:
+        try:
+            wish()
+        except OSError as error:
+            # One attempt's folder must not end the thread of all.
+            self._ledger.trouble = f"an attempt's folder cannot be used: {error}"
 
     def _begin(self, launch: Launch) -> None:
         key = launch.job, launch.fence
@@ -244,8 +266,7 @@ class SlurmEngine:
         problems = inventory.problems(self._partitions, names) if self._partitions else ()
         if self._silence:
             problems = (self._silence, *problems)
-        if self._ledger.unseen:
-            problems = (*problems, self._ledger.unseen)
+        problems += tuple(filter(None, (self._ledger.unseen, self._ledger.trouble)))
         offered = inventory.offered(self._nodes, self._partitions, names)
         held = inventory.occupied(offered, self._ledger.holds())
         return Condition(occupied=held if self._nodes else Capacity(), problems=problems)

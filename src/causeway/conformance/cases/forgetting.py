@@ -87,6 +87,17 @@ def forget_and_start(bench: Bench) -> None:
     bench.ran_once(one, times=2)
 
 
+@case("forget-and-remove", "Its folder may go as soon as it is forgotten; the engine goes on.")
+def forget_and_remove(bench: Bench) -> None:
+    tries = [bench.start(DEAF + UP + BEAT), *bench.starts(3, "true"), bench.start(WAIT)]
+    tries[0].wrote("up")
+    for one in tries:
+        one.forget()
+        one.files.remove()
+    bench.start("true").succeeds()
+    expect(all(one.seen() is None for one in tries), "a forgotten attempt is shown")
+
+
 @case("forget-many", "Of many, those that are forgotten are gone and the others untouched.")
 def forget_many(bench: Bench) -> None:
     tries = bench.starts(max(4, bench.settings.many // 4), UP + WAIT + "exit 5")
