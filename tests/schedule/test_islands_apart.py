@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from fleet_for_tests import always, pool, running, snapshot, waiting
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway import schedule
@@ -90,6 +90,7 @@ def test_an_owner_who_takes_no_secrets_takes_no_member() -> None:
     assert where(closed, pool("b", usd="9"), jobs=members("w", 2)) == {"w-0": "b"}
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(2, 4), min_size=1, max_size=4),
     cores=st.lists(st.integers(1, 6), min_size=1, max_size=5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -26,11 +26,13 @@ def normal(count: int, seed: int = 0) -> Vector:
     return found
 
 
+@settings(max_examples=30, deadline=None)
 @given(values=VECTORS)
 def test_fp32_is_exact(values: Vector) -> None:
     assert np.array_equal(decode(Codec(kind="fp32").encode(values), values.size), values)
 
 
+@settings(max_examples=50, deadline=None)
 @given(values=VECTORS, codec=CODECS)
 def test_nothing_is_further_off_than_half_a_level(values: Vector, codec: Codec) -> None:
     found = decode(codec.encode(values), values.size)
@@ -88,6 +90,7 @@ def test_what_is_not_finite_is_never_sent(bad: float) -> None:
         Codec().encode(np.array([1.0, bad], np.float32))
 
 
+@settings(deadline=None)
 @given(codec=CODECS, cut=st.integers(0, 60), where=st.integers(0, 400), byte=st.integers(0, 255))
 def test_bytes_from_strangers_are_refused_or_harmless(
     codec: Codec, cut: int, where: int, byte: int
@@ -114,14 +117,14 @@ def test_a_header_cannot_ask_for_more_than_there_is() -> None:
 
 def test_all_members_compute_the_same_bits() -> None:
     first, second = (OuterState.of(normal(1_000)) for _ in range(2))
-    settings = Nesterov()
+    rules = Nesterov()
     for number in range(20):
         gifts = [
             Gift(member=m, steps=10 + m, data=Codec().encode(normal(1_000, 7 * number + m)))
             for m in range(3)
         ]
-        first.follow(gifts, settings)
-        second.follow(gifts, settings)
+        first.follow(gifts, rules)
+        second.follow(gifts, rules)
         assert first.digest() == second.digest()
     third = OuterState.of(np.zeros(1_000, np.float32))
     assert third.take(first.packed(77)) == 77
