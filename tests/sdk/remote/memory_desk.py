@@ -49,6 +49,8 @@ class MemoryDesk:
     failure: BaseException = field(default_factory=RuntimeError)
     budget_tasks: int = 10**9
     """Tasks that a portion gets to before its budget is spent."""
+    island_brings: str = ""
+    """The job for which an island has brought what the library holds; empty: people brought it."""
     lively: bool = False
     """Whether the islands work whenever somebody looks."""
 
@@ -79,7 +81,7 @@ class MemoryDesk:
         if name not in self.names:
             return None
         made, meta = self.names[name]
-        return {"artifact": {"id": made}, "manifest": {"meta": meta}}
+        return {"artifact": {"id": made, "job": self.island_brings}, "manifest": {"meta": meta}}
 
     @contextmanager
     def fetched(self, artifact: str) -> Iterator[Path]:

@@ -355,6 +355,18 @@ def test_what_failed_for_an_earlier_program_is_tried_anew(desk: MemoryDesk) -> N
     assert [future.result(0) for future in futures] == [0, 2]
 
 
+def test_an_island_cannot_plant_a_plan(desk: MemoryDesk) -> None:
+    """It would be submitted with the rights of whoever picks the run up."""
+    first = run_of(name="sweep")
+    add(first, 2)
+    to_the_end(first, desk)
+    desk.island_brings = "urn:cpi:x:job:1"
+    second = run_of(name="sweep")
+    add(second, 2)
+    with pytest.raises(Refused, match="was brought by an island"):
+        second.step(desk, 0.0)
+
+
 def test_two_programs_at_once_under_one_name_both_end_with_all_results(desk: MemoryDesk) -> None:
     desk.budget_tasks = 2
     both = [run_of(name="sweep"), run_of(name="sweep")]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from causeway.model.errors import Conflict
+from causeway.model.errors import Conflict, Refused
 from causeway.sdk.remote import packing
 from causeway.sdk.remote.desk import Desk, scratch
 from causeway.sdk.remote.options import CALL, RESULTS, TASKS, Options
@@ -76,7 +76,7 @@ class Shipper:
         found = None
         if keep:
             mark = {"fingerprint": packing.fingerprint(function, calls), "tasks": len(calls)}
-            found = desk.known(f"{self._name}.call")
+            found = _brought(desk, f"{self._name}.call")
         if found is None:
             with scratch() as folder:
                 packing.write_call(folder, function, options=self._options)
@@ -90,7 +90,8 @@ class Shipper:
 
     def kept(self, desk: Desk) -> Wave | None:
         """Return the next wave that an earlier program has planned, submitted; None at the end."""
-        found = desk.known(f"{self._name}.w{self.number}") if self._options.name else None
+        title = f"{self._name}.w{self.number}"
+        found = _brought(desk, title) if self._options.name else None
         if found is None:
             return None
         with desk.fetched(str(found["artifact"]["id"])) as folder:
@@ -159,6 +160,18 @@ def _bundles(payloads: list[list[bytes]]) -> list[tuple[int, int]]:
             first, held = index, 0
         held += size
     return [*found, (first, len(payloads))]
+
+
+def _brought(desk: Desk, name: str) -> dict[str, Any] | None:
+    """Return what a person of the project keeps under a name. What an island brought for a job is
+    refused: a plan is submitted as it stands, with the rights of whoever reads it."""
+    found = desk.known(name)
+    if found is not None and found["artifact"]["job"]:
+        raise Refused(
+            f"{name!r} in the library was brought by an island, so it is no plan of a run",
+            hint="choose another name for the run, and look at: causeway models",
+        )
+    return found
 
 
 def _refuse_another(name: str, kept: dict[str, Any], asked: dict[str, str | int]) -> None:
