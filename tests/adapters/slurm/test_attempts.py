@@ -17,6 +17,7 @@ from causeway.adapters.slurm.attempts import (
     Attempt,
     Submission,
     judge,
+    taken_away,
     waiting,
 )
 from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
@@ -139,10 +140,23 @@ def test_what_slurm_forgot_is_over_only_when_it_says_so_again() -> None:
 
 def test_a_job_that_went_back_into_the_queue_gave_way() -> None:
     at = attempt(RUNS, row=row(JobState.PENDING), back_ms=1_000)
+    at.begun_ms, at.row_ms = 400, 500
     assert judge(at, 1_000 + GIVEN_BACK_MS - 1) is None
     outcome = judge(at, 1_000 + GIVEN_BACK_MS)
     assert outcome is not None
     assert outcome.failure is FailureClass.PREEMPTION
+
+
+def test_nothing_of_a_lost_job_may_run_when_it_is_told_lost() -> None:
+    at = attempt(RUNS, missing=ANSWERS, begun_ms=400)
+    assert taken_away(at)
+    at.back_ms, at.desk.granted_until_ms = 1_000, 60_000
+    assert judge(at, 60_000) is None
+    outcome = judge(at, 60_000 + LEASE_MARGIN_MS)
+    assert outcome is not None
+    assert (outcome.failure, "no longer knows" in outcome.message) == (FailureClass.ENGINE, True)
+    at.ranks = (ended(137, End.STOP),)
+    assert judge(at, 1_001) == outcome
 
 
 def test_what_waits_says_for_what() -> None:

@@ -19,8 +19,8 @@ Sockets=1 Boards=1 State=MIXED ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS
 Partitions=main,short  BootTime=2026-11-21T09:24:37 CfgTRES=cpu=4,mem=8000M,billing=4 AllocTRES= \
 ExtSensorsWatts=0 ExtSensorsTemp=n/s
 NodeName=dev2 Arch=x86_64 CPUAlloc=0 CPUEfctv=4 CPUTot=4 Gres=gpu:h100:2 \
-GresUsed=gpu:h100:0(IDX:N/A) Version=22.05.8 OS=Linux 6.1.0-18-amd64 #1 SMP RealMemory=8000 AllocMem=0 \
-State=DOWN*+DRAIN Partitions=main Reason=Duplicate jobid [root@2026-11-21T16:45:50]
+GresUsed=gpu:h100:0(IDX:N/A) Version=22.05.8 OS=Linux 6.1.0-18-amd64 #1 SMP RealMemory=8000 \
+AllocMem=0 State=DOWN*+DRAIN Partitions=main Reason=Duplicate jobid [root@2026-11-21T16:45:50]
 """
 PARTITIONS = """\
 PartitionName=main AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES \
@@ -29,7 +29,7 @@ PartitionName=short AllowGroups=ALL AllowAccounts=nobody Default=NO MaxTime=00:0
 Nodes=dev[1-2] State=DRAIN TotalCPUs=8
 """
 QUEUE = """\
-8   |PENDING   |0     |Job's account not known, so it can't use this partition (closed) |     |(null)
+8   |PENDING   |0     |Job's account not known, so it can't use this partition (closed)|  |(null)
 11          |FAILED          |9       |JobLaunchFailure    |dev2   |causeway/1 ab c|d
 12          |COMPLETING      |19968   |None      |dev1   |causeway/1 isl7 tag9 3 urn:cpi:x:job:y
 """

@@ -374,6 +374,19 @@ class Cluster:
         said = self.call("squeue", "-h", "-o", "%A|%j|%T|%r", *more)
         return [line.split("|") for line in said.splitlines()]
 
+    def fill(self) -> None:
+        """Let somebody else's job hold every node."""
+        nodes = f"-N{self.nodes}"
+        self.call("sbatch", nodes, "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
+        self.until(
+            "the foreign job runs",
+            lambda: any(row[2] == "RUNNING" for row in self.queue("-n", "foreign")),
+        )
+
+    def empty(self) -> None:
+        """Take that job away again."""
+        self.call("scancel", "-n", "foreign")
+
     def until(self, what: str, true: Callable[[], Any], *, seconds: float = READY_S) -> Any:
         """Wait until it is true and return it."""
         give_up = time.monotonic() + seconds

@@ -92,11 +92,7 @@ def test_what_waits_says_why_and_what_is_foreign_is_occupied(
     cluster: Cluster, island: Islands
 ) -> None:
     here = island(cluster)
-    cluster.call("sbatch", "-N2", "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
-    cluster.until(
-        "the foreign job runs",
-        lambda: any(r[2] == "RUNNING" for r in cluster.queue("-n", "foreign")),
-    )
+    cluster.fill()
     key = here.start("true", resources=SMALL)
     status = here.until(key, lambda status: "Slurm:" in status.message)
     assert "(Resources)" in status.message or "(Priority)" in status.message
@@ -104,13 +100,13 @@ def test_what_waits_says_why_and_what_is_foreign_is_occupied(
     cluster.until(
         "it is seen", lambda: other.the.condition().occupied.cpu_milli == 8000, seconds=40
     )
-    cluster.call("scancel", "-n", "foreign")
+    cluster.empty()
     assert here.ended(key).phase == Phase.SUCCEEDED
 
 
 def test_a_cancel_in_each_state(cluster: Cluster, island: Islands) -> None:
     here = island(cluster)
-    cluster.call("sbatch", "-N2", "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
+    cluster.fill()
     pending = here.start("echo ran > ran", resources=SMALL)
     here.until(pending, lambda status: "Slurm:" in status.message)
     here.the.stop(*pending, grace_ms=60_000)
@@ -118,7 +114,7 @@ def test_a_cancel_in_each_state(cluster: Cluster, island: Islands) -> None:
     at_once = here.start("echo ran > ran", resources=SMALL)
     here.the.stop(*at_once, grace_ms=0)
     assert here.ended(at_once).phase == Phase.STOPPED
-    cluster.call("scancel", "-n", "foreign")
+    cluster.empty()
     running = here.start(
         "trap 'echo saved > saved; exit 0' TERM; echo up > up; while :; do sleep 0.1; done",
         resources=SMALL,
@@ -225,21 +221,21 @@ def test_secrets_never_reach_slurm(cluster: Cluster, island: Islands) -> None:
 
 def test_a_queue_that_is_too_long_gives_the_work_back(cluster: Cluster, island: Islands) -> None:
     here = island(cluster, wait_s_max=1.0)
-    cluster.call("sbatch", "-N2", "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
+    cluster.fill()
     key = here.start("true", resources=SMALL)
     status = here.ended(key)
     assert (status.failure, "waited in Slurm" in status.message) == (FailureClass.REFUSED, True)
-    cluster.call("scancel", "-n", "foreign")
+    cluster.empty()
 
 
 def test_nodes_that_do_not_see_the_folder_are_named(cluster: Cluster, island: Islands) -> None:
     here = island(cluster)
-    cluster.call("sbatch", "-N2", "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
+    cluster.fill()
     key = here.start("true", resources=SMALL)
     here.until(key, lambda status: "Slurm:" in status.message)
     # As if the attempt's folder were on a disk of the agent alone.
     (here.folder(key) / "runner" / "plan.json").unlink()
-    cluster.call("scancel", "-n", "foreign")
+    cluster.empty()
     status = here.ended(key)
     assert (status.failure, "does not see the agent's folder" in status.message) == (
         FailureClass.ENGINE,

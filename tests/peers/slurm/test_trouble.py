@@ -48,7 +48,7 @@ def test_attempts_go_on_without_the_agent_and_are_found_again(
 
 def test_a_job_that_waits_is_found_again_by_its_tag(cluster: Cluster, island: Islands) -> None:
     here = island(cluster)
-    cluster.call("sbatch", "-N2", "--exclusive", "-J", "foreign", "--wrap", "sleep 600")
+    cluster.fill()
     key = here.start("echo up >> count", resources=SMALL)
     here.until(key, lambda status: "Slurm:" in status.message)
     number = here.number(key)
@@ -58,7 +58,7 @@ def test_a_job_that_waits_is_found_again_by_its_tag(cluster: Cluster, island: Is
     record.write_text(record.read_text().replace(f'"number":{number}', '"number":0'))
     here.open()
     here.until(key, lambda status: "Slurm:" in status.message)
-    cluster.call("scancel", "-n", "foreign")
+    cluster.empty()
     assert here.ended(key).phase == Phase.SUCCEEDED
     assert here.work(key, "count") == "up\n"
 

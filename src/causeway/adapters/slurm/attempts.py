@@ -29,7 +29,7 @@ UNSEEN_FOLDER = 78
 SETTLE_MS = 15_000
 """How long the records wait for what Slurm says of an end that may not be the program's own."""
 GIVEN_BACK_MS = 5_000
-"""How long the runner of a job that Slurm put back into its queue may take to be gone."""
+"""How long the runner of a job that Slurm took off its nodes may take to be gone."""
 ANSWERS = 2
 """After so many answers of Slurm without the job, Slurm has forgotten it."""
 LEASE_MARGIN_MS = 1_000
@@ -122,7 +122,7 @@ class Attempt:
     kill_at_ms: int = 0
     """When Slurm is asked to kill it; 0: it is not to be."""
     back_ms: int = 0
-    """When Slurm was seen to have put it back into its queue; 0: it has not."""
+    """When Slurm was seen to have taken it off its nodes; 0: it has not."""
     killed: bool = False
     """Whether Slurm was asked to."""
     output: str = ""
@@ -161,13 +161,7 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
             return Outcome(phase=Phase.STOPPED, exit_code=code, message="it was stopped")
         return None
     if at.back_ms:
-        if not at.over and now_ms - at.back_ms < GIVEN_BACK_MS:
-            return None
-        return Outcome(
-            phase=Phase.FAILED,
-            failure=FailureClass.PREEMPTION,
-            message="Slurm took it off its nodes and put it back into its queue",
-        )
+        return _taken_away(at, now_ms)
     if not at.over and final is None:
         return None
     own = _own_end(at)
@@ -184,6 +178,31 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     if failed is not None:
         return _program(at, failed)
     return _never_began(at, final)
+
+
+def _taken_away(at: Attempt, now_ms: int) -> Outcome | None:
+    """Return the end of an attempt that Slurm no longer sees on its nodes, once nothing of it can
+    run there any more."""
+    gone_ms = at.back_ms + GIVEN_BACK_MS
+    if at.told.guard:
+        gone_ms = max(gone_ms, at.desk.granted_until_ms + LEASE_MARGIN_MS)
+    if not at.over and now_ms < gone_ms:
+        return None
+    if requeued(at):
+        failure = FailureClass.PREEMPTION
+        message = "Slurm took it off its nodes and put it back into its queue"
+    else:
+        failure = FailureClass.ENGINE
+        message = "Slurm no longer knows the job; what was left of it was ended"
+    return Outcome(phase=Phase.FAILED, failure=failure, message=message)
+
+
+def taken_away(at: Attempt) -> bool:
+    """Say whether Slurm no longer sees an attempt on its nodes that has begun and not ended."""
+    if at.over or not at.begun_ms:
+        return False
+    known = at.accounted is not None and at.accounted.over
+    return requeued(at) or (at.missing >= ANSWERS and not known)
 
 
 def requeued(at: Attempt) -> bool:

@@ -20,7 +20,7 @@ from causeway.adapters.slurm.attempts import (
     Outcome,
     Submission,
     judge,
-    requeued,
+    taken_away,
     unseen,
     waiting,
 )
@@ -64,6 +64,8 @@ class Ledger:
         """Whether the cluster keeps accounts; then they are the truth about usage."""
         self._unseen = ("", 0)
         """What was said when nodes last failed to see the agent's folder, and when."""
+        self.trouble = ""
+        """Why a folder could not be used a moment ago."""
         self._root = root
         self._mark = mark
         self._clock = clock
@@ -86,7 +88,7 @@ class Ledger:
             if at.stop_ms >= 0:
                 at.kill_at_ms = self._now() + at.stop_ms
             self.attempts[at.key] = at
-            self._look(at, until_ms=0)
+            self._try_look(at, until_ms=0)
 
     def add(self, launch: Launch, told: Submission) -> Attempt:
         """Take up a new attempt, which is being submitted."""
@@ -259,12 +261,22 @@ class Ledger:
             if at.submitting or (at.outcome is not None and at.published):
                 continue
             if at.look_ms <= now:
-                self._look(at, until_ms=until_ms)
+                self._try_look(at, until_ms=until_ms)
                 if wait_ms_max and not at.started_ms and now - at.since_ms >= wait_ms_max:
                     reason = waiting(at)
                     self.withdraw(at, f"it waited in Slurm for {wait_ms_max / 1000:g} s: {reason}")
             due = min(due, at.look_ms)
         return min([due, *self.doomed.next_ms()])
+
+    def _try_look(self, at: Attempt, *, until_ms: int) -> None:
+        """Look into a folder; one that cannot be read or written is tried again."""
+        try:
+            self._look(at, until_ms=until_ms)
+        except OSError as error:
+            self.trouble = f"an attempt's folder cannot be used: {error}"
+            at.look_ms = self._now() + LOOK_MS_WAITING
+        else:
+            self.trouble = ""
 
     def _look(self, at: Attempt, *, until_ms: int) -> None:
         if at.outcome is not None:
@@ -284,7 +296,7 @@ class Ledger:
         at.memory_bytes = sum(beat.memory_bytes for _, beat in alive)
         if alive or at.row is not None:
             self._read(at, now)
-        if not at.back_ms and requeued(at):
+        if not at.back_ms and taken_away(at):
             at.back_ms = now
             self._kill(at)
         if 0 < at.kill_at_ms <= now:
@@ -329,7 +341,8 @@ class Ledger:
     def _pause_ms(self, at: Attempt, now: int) -> int:
         """Return after how long its folder is to be looked at again."""
         if at.quiet_ms or at.stop_ms >= 0:
-            return LOOK_MS_MIN * 2
+            share = (now - max(at.quiet_ms, at.kill_at_ms - at.stop_ms)) // LOOK_SHARE
+            return min(max(LOOK_MS_MIN, share), LOOK_MS_RUNNING)
         if not at.started_ms:
             share = (now - at.since_ms) // LOOK_SHARE
             begun = any(rank.waiting for rank in at.ranks)
@@ -344,6 +357,9 @@ class Ledger:
         if at.started_ms:
             ran_ms = max((rank.ran_ms for rank in at.ranks), default=0)
             at.ended_ms = min(now, at.started_ms + ran_ms) if at.over else now
+        if not at.over and (at.told.number or at.unsure):
+            at.desk.stop(0)
+            at.desk.call_off()
         if outcome.phase == Phase.SUCCEEDED:
             self._unseen = "", 0
         self._bury(at)
