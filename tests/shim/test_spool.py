@@ -139,3 +139,15 @@ def test_records_are_what_was_written(tmp_path: Path) -> None:
     (path,) = spool.records(tmp_path)
     assert json.loads(path.read_text())["number"] == 12
     assert spool.read(path) == debt
+
+
+def test_a_record_of_another_version_is_put_aside(tmp_path: Path) -> None:
+    place = tmp_path / "spool"
+    for text in ("{", '{"number": 1}', "[]", '{"jobs": {"a": {"new": 1}}}'):
+        spool.write(place, DEBT)
+        (path,) = spool.records(place)
+        path.write_text(text)
+        assert not spool.owed(place)
+        deliver.Deliverer(place, Centre(view()), lambda _: None).run()  # type: ignore[arg-type]
+        assert "cannot be read" in (place / "failed" / "12.txt").read_text()
+        assert not spool.records(place)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from causeway.model.errors import CausewayError, NotFound, Unavailable
+from causeway.model.errors import CausewayError, NotFound, Unauthenticated, Unavailable
 from causeway.sdk.transfer import HttpTransfer
 from causeway.shim import late, spool
 from causeway.shim.centre import Centre, View, person
@@ -32,6 +32,8 @@ RANKS_MAX = 64
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 BACK = ".slurm/back"
 """Output of a job: what it changed."""
+AGAIN = (Unavailable, Unauthenticated)
+"""What says nothing of a job: the control plane is away, or whoever started this had no token."""
 _FIELD = re.compile(r"%(%|([0-9]{0,2})([AaJjNnstux]))")
 
 
@@ -52,7 +54,7 @@ class Deliverer:
             try:
                 moved = [self._one(path) for path in paths]
                 silent_s = 0.0
-            except Unavailable:
+            except AGAIN:
                 if silent_s > UNREACHABLE_S:
                     return
                 moved, silent_s = [], silent_s + pause_s
@@ -62,12 +64,12 @@ class Deliverer:
 
     def _one(self, path: Path) -> bool:
         """Deliver what there is of one submission; say whether there was anything."""
-        debt = spool.read(path)
         try:
+            debt = spool.read(path)
             found = late.seen(debt, now_ns=time.time_ns(), own=self.own)
             debt.late += found
-            many = debt.array
-            jobs = self.centre.members(debt.urn) if many else [self.centre.job(debt.urn)]
+            centre = self.centre
+            jobs = centre.members(debt.urn) if debt.array else [centre.job(debt.urn)]
             moved = bool(found)
             for job in jobs:
                 progress = debt.jobs.setdefault(job["id"], Progress())
@@ -77,7 +79,7 @@ class Deliverer:
                 path.unlink()
             elif moved:
                 spool.write(self.place, debt)
-        except Unavailable:
+        except AGAIN:
             raise
         except (CausewayError, OSError) as error:
             spool.give_up(self.place, path, f"{type(error).__name__}: {error}")

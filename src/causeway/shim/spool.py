@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from causeway.model.errors import InvalidInput
+
 FAILED_KEPT = 200
 PACKAGES = Path(__file__).parents[2]
 """Where this package lies."""
@@ -84,10 +86,14 @@ def write(spool: Path, debt: Debt) -> None:
 
 
 def read(path: Path) -> Debt:
-    """Read a record."""
-    found = json.loads(path.read_text())
-    found["jobs"] = {job: Progress(**progress) for job, progress in found["jobs"].items()}
-    return Debt(**found)
+    """Read a record, or raise `InvalidInput` when it is none of this version's."""
+    text = path.read_text()
+    try:
+        found = json.loads(text)
+        found["jobs"] = {job: Progress(**progress) for job, progress in found["jobs"].items()}
+        return Debt(**found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInput(f"the record cannot be read: {error}", where=str(path)) from None
 
 
 def records(spool: Path) -> list[Path]:
@@ -101,7 +107,8 @@ def owed(spool: Path) -> dict[int, set[str]]:
     for path in records(spool):
         try:
             debt = read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, InvalidInput):
+            # It was delivered just now, or will be put aside by who delivers.
             continue
         found[debt.number] = {job for job, progress in debt.jobs.items() if progress.done}
     return found

@@ -38,7 +38,9 @@ def run(words: Sequence[str]) -> int:
     wishes = [wanted(name) for name in names]
     centre = Centre()
     found, missing = centre.find(wishes) if names else (centre.unfinished(), [])
-    jobs = [job for job in found if _meant(given, job, centre)]
+    mine = "user" in given or "me" in given
+    token = centre.get("/v1/whoami")["token"] if mine else ""
+    jobs = [job for job in found if _meant(given, job, token)]
     worst = 0
     for name in missing:
         if "quiet" not in given:
@@ -78,12 +80,12 @@ def _whole(jobs: Sequence[View], centre: Centre) -> list[str]:
     return found
 
 
-def _meant(given: Given, job: View, centre: Centre) -> bool:
+def _meant(given: Given, job: View, token: str) -> bool:
     one = row(job)
     user = given.text("user")
     if user and user not in (person(), str(os.getuid())):
         return False
-    if (user or "me" in given) and one.owner != centre.get("/v1/whoami")["token"]:
+    if token and one.owner != token:
         return False
     names = [*given.each("name"), *given.each("jobname")]
     short = {compact: state for state, compact in COMPACT.items()}

@@ -64,9 +64,9 @@ def _show(name: str, *, one_line: bool) -> int:
         say("slurm_load_jobs error: Invalid job id specified")
         return 1
     now_ms = time.time_ns() // 1_000_000
-    debts = {debt.number: debt for debt in map(spool.read, spool.records(place))}
     for one in rows_of(jobs, centre, place):
-        told = described(one, debts.get(one.array), now_ms)
+        record = place / f"{one.array}.json"
+        told = described(one, spool.read(record) if record.exists() else None, now_ms)
         show([" ".join(told)] if one_line else ["\n   ".join(told), ""])
     return 0
 

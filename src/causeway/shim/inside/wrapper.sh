@@ -31,7 +31,8 @@ fi
 # Files that the submitter's program writes after it has submitted are taken in as they come.
 slurm_late=""
 : >"$slurm_home/late"
-if [ -z "$slurm_shared" ] && [ -n "$slurm_key" ] && [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ]; then
+if [ -z "$slurm_shared" ] && [ -n "$slurm_key" ] && [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ] &&
+  [[ "$SLURM_JOB_ID" =~ ^[0-9]+$ ]]; then
   slurm_port=$((20000 + SLURM_JOB_ID % 10000))
   # shellcheck disable=SC2086 # several words
   ${CAUSEWAY_PYTHON:-python3} "$slurm_own/late.py" "$CAUSEWAY_OUTPUT_DIR" "$slurm_key" \
