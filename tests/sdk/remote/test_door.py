@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import functools
 import json
 import pickle
 import subprocess
@@ -221,6 +222,8 @@ def test_a_fingerprint_is_of_the_source_and_the_values() -> None:
     assert packing.fingerprint(square, calls) != packing.fingerprint(picky, calls)
     assert packing.fingerprint(square, calls) != packing.fingerprint(square, [((2,), {})])
     assert packing.fingerprint(square, [((object(),), {})])
+    two, three = functools.partial(pow, 2), functools.partial(pow, 3)
+    assert packing.fingerprint(two, calls) != packing.fingerprint(three, calls)
     assert packing.fingerprint(len, calls) != packing.fingerprint(square, calls)
 
 
@@ -228,6 +231,8 @@ def test_only_what_is_installed_goes_by_reference() -> None:
     assert packing.own_module(pickle.dumps) is None
     assert packing.own_module(pytest.raises) is None
     assert packing.own_module(square) is sys.modules[__name__]
+    assert packing.own_module(functools.partial(pow, 2)) is None
+    assert packing.own_module(functools.partial(square)) is sys.modules[__name__]
     assert square.__module__ not in cloudpickle.list_registry_pickle_by_value()
 
 

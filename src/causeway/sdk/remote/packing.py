@@ -7,6 +7,7 @@ inside the user's own job, by the same version of Python; nothing else ever unpi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -79,6 +80,8 @@ def pickled(value: object, module: ModuleType | None) -> bytes:
 def own_module(function: Callable[..., Any]) -> ModuleType | None:
     """Return the function's module when it is the user's own and so cannot be taken to be on the
     islands; what is installed (and `__main__`, which always goes by value) gives None."""
+    while isinstance(function, functools.partial):
+        function = function.func
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     place = getattr(module, "__file__", None)
     if module is None or place is None or module.__name__ == "__main__":
@@ -110,6 +113,10 @@ def fingerprint(function: Callable[..., Any], calls: Sequence[tuple[Any, Any]]) 
     next.
     """
     seen = hashlib.sha256()
+    calls = list(calls)
+    while isinstance(function, functools.partial):
+        calls.append((function.args, function.keywords))
+        function = function.func
     try:
         seen.update(inspect.getsource(function).encode())
     except (OSError, TypeError):
