@@ -147,6 +147,16 @@ def test_a_job_that_went_back_into_the_queue_gave_way() -> None:
     assert outcome.failure is FailureClass.PREEMPTION
 
 
+def test_a_job_that_slurm_ended_to_start_it_again_gave_way() -> None:
+    back = row(JobState.PENDING)
+    at = attempt(ended(143, End.SIGNAL), row=back, begun_ms=400, row_ms=500)
+    assert taken_away(at)
+    at.ranks = (ended(143),)
+    assert not taken_away(at), "its program ended by itself before"
+    at.ranks, at.row_ms = (RUNS,), 300
+    assert not taken_away(at), "Slurm was asked before it began"
+
+
 def test_nothing_of_a_lost_job_may_run_when_it_is_told_lost() -> None:
     at = attempt(RUNS, missing=ANSWERS, begun_ms=400)
     assert taken_away(at)

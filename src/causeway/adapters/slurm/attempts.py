@@ -198,11 +198,14 @@ def _taken_away(at: Attempt, now_ms: int) -> Outcome | None:
 
 
 def taken_away(at: Attempt) -> bool:
-    """Say whether Slurm no longer sees an attempt on its nodes that has begun and not ended."""
-    if at.over or not at.begun_ms:
+    """Say whether Slurm no longer sees an attempt on its nodes that has begun, and not ended by
+    itself."""
+    if not at.begun_ms:
         return False
+    if requeued(at):
+        return not at.over or any(rank.end is End.SIGNAL for rank in at.ranks)
     known = at.accounted is not None and at.accounted.over
-    return requeued(at) or (at.missing >= ANSWERS and not known)
+    return not at.over and at.missing >= ANSWERS and not known
 
 
 def requeued(at: Attempt) -> bool:
