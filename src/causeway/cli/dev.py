@@ -17,14 +17,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from causeway.cli import dev_line, exits, sessions, talk
+from causeway.cli import dev_line, exits, sessions, sheets, talk
 from causeway.cli.figures import local_id, money, seconds
 from causeway.cli.options import Flag, Json, Yes
 from causeway.cli.sessions import Session
-from causeway.model.errors import Conflict, InvalidInput, NotFound
+from causeway.model.errors import CausewayError, Conflict, InvalidInput, NotFound
 from causeway.model.jobs import Submission
 from causeway.sdk import calls, staging
 from causeway.sdk.client import ENDED, Client
+from causeway.spec import render_submission
 from causeway.spec.units import duration_s
 
 POLL_S = 0.3
@@ -139,11 +140,11 @@ def stop(name: str, /, *, yes: Yes = False) -> int:
         _same_centre(client, session)
         job = client.job(session.job)
         if job.get("state") not in ENDED:
-            said = dev_line.saved(client, session)
-            talk.say(said)
-            lossy = session.save_s and "not saved" in said
-            if lossy and not yes and not talk.ask("Stop it all the same?"):
-                return exits.SAID_NO
+            if session.save_s:
+                kept, said = dev_line.saved(client, session)
+                talk.say(said)
+                if not kept and not yes and not talk.ask("Stop it all the same?"):
+                    return exits.SAID_NO
             client.cancel(session.job)
             client.wait(session.job, timeout_s=ENDED_S)
         job = client.job(session.job)
@@ -151,7 +152,6 @@ def stop(name: str, /, *, yes: Yes = False) -> int:
     sessions.forget(session)
     point = job.get("checkpoint") or {}
     if point:
-        # The record of the name is gone; the next session of that name finds this one by the job's.
         talk.say(f"Its folder as saved last: causeway download {point['artifact']} FOLDER")
     talk.say(f"{name} is stopped.")
     return exits.OK
@@ -216,10 +216,16 @@ def _begun(client: Client, name: str, file: Path | None, flags: DevFlags) -> Ses
     before = "" if flags.fresh else _before(client, name)
     job = sessions.job_of(submission, session, before=before)
     secret = {"host_key": host_private, "jupyter_token": session.jupyter_token}
-    client.send(_secret_call(session, json.dumps(secret)))
     for note in submission.notes:
         talk.say(f"note: {talk.clean(note)}")
-    made = client.submit(job, key=uuid.uuid4().hex)
+    for line in sheets.plan(client.plan(json.dumps(render_submission(job)))):
+        talk.say(line)
+    client.send(_secret_call(session, json.dumps(secret)))
+    try:
+        made = client.submit(job, key=uuid.uuid4().hex)
+    except CausewayError:
+        client.send(_secret_call(session, None))
+        raise
     session = replace(session, job=str(made["id"]))
     sessions.keep(session, private)
     if before:

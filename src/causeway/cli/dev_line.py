@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from causeway.cli import exits, sessions, talk
 from causeway.cli.sessions import Session
@@ -73,9 +74,11 @@ async def carried(client: Client, session: Session) -> None:
 
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=PIECE_BYTES)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
+    # Copies, which are closed at the end; the program's own streams are not asyncio's to close.
+    given, taken = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), given)
     transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(loop=loop), sys.stdout.buffer
+        lambda: asyncio.streams.FlowControlMixin(loop=loop), taken
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
 
@@ -117,40 +120,56 @@ def _ssh(session: Session, *words: str) -> list[str]:
     return [program, "-F", str(sessions.folder() / "config"), *words]
 
 
-def saved(client: Client, session: Session) -> str:
-    """Have the working folder saved, and wait until the centre has it; return what became of it."""
-    if not session.save_s:
-        return "its working folder is not kept (--save 0s)"
-    done = subprocess.run(
-        _ssh(session, "-T", session.host, "causeway-save"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SAVED_S,
-        check=False,
-    )
+def _asked(session: Session, command: str) -> dict[str, Any]:
+    """Return the answer to one of the server's own commands; `Unavailable` without one."""
     try:
-        answer = json.loads(done.stdout)
+        done = subprocess.run(
+            _ssh(session, "-T", session.host, command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SAVED_S,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{session.name} did not answer within {SAVED_S:.0f} s") from None
     except ValueError:
-        return f"not saved: {talk.clean(done.stderr)[-200:]}"
+        raise Unavailable(talk.clean(done.stderr).strip()[-300:] or "ssh broke off") from None
+    return answer
+
+
+def saved(client: Client, session: Session) -> tuple[bool, str]:
+    """Have the working folder saved, and wait until the centre has it; return whether that is so,
+    and a sentence."""
+    if client.job(session.job).get("state") != "running":
+        return False, "not saved: it does not run now"
+    try:
+        answer = _asked(session, "causeway-save")
+    except Unavailable as error:
+        return False, f"not saved: {error.message}"
+    said = str(answer["said"])
+    if said.startswith("not saved"):
+        return False, said
     give_up_s = time.monotonic() + SAVED_S
-    while "not saved" not in answer["said"]:
+    while time.monotonic() < give_up_s:
         point = client.job(session.job).get("checkpoint") or {}
         if int(point.get("step", -1)) >= int(answer["step"]):
-            return f"saved at the centre: {answer['said']}"
-        if time.monotonic() > give_up_s:
-            return "not saved: it is still on its way to the centre"
+            return True, f"saved at the centre: {said}"
         time.sleep(POLL_S)
-    return str(answer["said"])
+    return False, "not saved: it is still on its way to the centre"
 
 
 def notebook(session: Session, port: int) -> int:
     """Lead a local port to Jupyter in the session until Ctrl-C, also across moves."""
+    problem = _asked(session, "causeway-notebook")
+    if problem:
+        raise NotFound(str(problem.get("message")), hint=str(problem.get("hint", "")))
     local = _free(port)
     forward = f"127.0.0.1:{local}:jupyter:80"
     line = _ssh(session, "-N", "-T", "-o", "ExitOnForwardFailure=yes", "-L", forward, session.host)
     talk.out(f"http://127.0.0.1:{local}/lab?token={session.jupyter_token}")
-    talk.say(f"leads to Jupyter in {session.name}, which starts when it is first asked for")
+    talk.say(f"leads to Jupyter in {session.name} until Ctrl-C")
     while True:
         code = subprocess.run(line, stdin=subprocess.DEVNULL, check=False).returncode
         with Client.from_settings() as client:

@@ -139,7 +139,8 @@ def new_port() -> int:
 def keep(session: Session, private_key: str = "") -> None:
     """Write a session's files, and the two that all share."""
     place = folder()
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.parent.mkdir(exist_ok=True, mode=0o700)
+    place.mkdir(exist_ok=True, mode=0o700)
     if private_key:
         replace_private(place / f"{session.name}.key", private_key)
     replace_private(place / f"{session.name}.json", json.dumps(asdict(session), indent=1))

@@ -136,8 +136,8 @@ def test_platforms_go_no_further_than_the_hosts_c_library() -> None:
         ("ssh: connect to host box port 22: Connection refused", Unavailable, "nothing takes SSH"),
         ("ssh: connect to host box port 22: Connection timed out", Unavailable, "does not answer"),
         ("ssh: connect to host box port 22: No route to host", Unavailable, "no route"),
-        ("kex_exchange_identification: read: reset", Unavailable, "broke off: kex_exchange"),
-        ("", Unavailable, "broke off"),
+        ("kex_exchange_identification: read: reset", trouble.BrokeOff, "broke off: kex_exchange"),
+        ("", trouble.BrokeOff, "broke off"),
     ],
 )  # fmt: skip
 def test_what_ssh_says_becomes_one_reason(

@@ -33,7 +33,7 @@ from causeway.sdk.client import Client
 
 HERE = "10.231.77.1"
 BRIDGE = "cwssh0"
-WAIT_S = 40.0
+WAIT_S = 90.0
 """Only a hang takes this long; nothing is asserted about time."""
 NEEDED = {
     "sshd": "openssh-server",
@@ -54,6 +54,24 @@ PrintMotd no
 Subsystem sftp internal-sftp
 """
 OLD_PYTHON = '#!/bin/sh\necho "3.6.8 whole /usr/bin/python3"\n'
+# A login service that lets this user linger: the one thing of systemd that needs a whole machine.
+LOGINCTL = "#!/bin/sh\ncase $1 in show-user) echo yes ;; enable-linger) ;; *) exit 1 ;; esac\n"
+# The user's own systemd, in a control group of its own, as a machine that booted with it has.
+SYSTEMD = """
+set -e
+mkdir -p /run/systemd/system /run/user/{uid}
+chown {uid} /run/user/{uid} && chmod 700 /run/user/{uid}
+mount -t tmpfs none /sys/fs/cgroup
+mkdir /sys/fs/cgroup/systemd
+own=/sys/fs/cgroup/systemd/{space}
+if mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd 2>/dev/null; then :; else
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  own=/sys/fs/cgroup/{space}
+fi
+mkdir -p "$own" && chown -R {uid} "$own" && echo $$ >"$own/cgroup.procs"
+setpriv --reuid {uid} --regid {uid} --clear-groups env -i HOME=/home/{user} PATH=/usr/bin:/bin \
+  XDG_RUNTIME_DIR=/run/user/{uid} /lib/systemd/systemd --user >/run/systemd.log 2>&1 &
+"""
 # What becomes of the mounts inside a host, before its server starts.
 INSIDE = """
 set -e
@@ -66,6 +84,7 @@ mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/shadow" /etc/shadow
 mount --bind "$1/shells" /etc/shells
 [ ! -e /etc/pip.conf ] || mount --bind "$1/pip.conf" /etc/pip.conf
+[ ! -e "$1/loginctl" ] || mount --bind "$1/loginctl" /usr/bin/loginctl
 [ ! -e "$1/python3" ] || for one in /usr/bin/python3.11 /usr/bin/python3; do
   mount --bind "$1/python3" "$(readlink -f $one)"; done
 mount -t tmpfs -o mode=755 none /home
@@ -140,6 +159,14 @@ class Host:
                 continue
         return found
 
+    def begin_systemd(self) -> None:
+        """Start the user's systemd, and wait until it answers."""
+        assert Path("/lib/systemd/systemd").exists(), "systemd is not here: apt-get install systemd"
+        words = {"uid": self.uid, "user": self.user, "space": f"cw-{self.name}-{os.getpid()}"}
+        self.inside(SYSTEMD.format(**words))
+        until(lambda: self.inside(f"ls /run/user/{self.uid}/systemd || true").count("private"),
+              "the user's systemd")  # fmt: skip
+
     def cut(self) -> None:
         """Kill the server's side of every connection."""
         for one in self.processes(f"sshd: {self.user}"):
@@ -204,7 +231,14 @@ class World:
         return Client(self.url, self.token, ca=str(self.folder / "here.pem"))
 
     def add(
-        self, name: str, user: str, *, old_python: bool = False, home: str = "", pip: str = ""
+        self,
+        name: str,
+        user: str,
+        *,
+        old_python: bool = False,
+        home: str = "",
+        pip: str = "",
+        systemd: bool = False,
     ) -> Host:
         """Start a host. `home` is the size of a home that is soon full, `pip` its pip.conf."""
         number = len(self.hosts)
@@ -226,9 +260,13 @@ class World:
         }
         if old_python:
             texts["python3"] = OLD_PYTHON
+        if systemd:
+            texts["loginctl"] = LOGINCTL
+            # What its login module would set.
+            texts["sshd_config"] += f"SetEnv XDG_RUNTIME_DIR=/run/user/{uid}\n"
         for file, text in texts.items():
             (folder / file).write_text(text)
-            (folder / file).chmod(0o755 if file == "python3" else 0o644)
+            (folder / file).chmod(0o755 if file in ("python3", "loginctl") else 0o644)
         space = f"cw-{name}-{os.getpid()}"
         _run("ip", "netns", "add", space)
         near = f"cwv{number}"
@@ -253,6 +291,8 @@ class World:
         self.hosts[name] = host
         until(lambda: self._listens(host), f"{name}'s server")
         self.write_config()
+        if systemd:
+            host.begin_systemd()
         return host
 
     def _listens(self, host: Host) -> bool:
@@ -320,11 +360,26 @@ class World:
                 os.kill(child, signal.SIGKILL)
             host.process.kill()
             host.process.wait(20)
-            _run("ip", "netns", "del", f"cw-{host.name}-{os.getpid()}")
+            space = f"cw-{host.name}-{os.getpid()}"
+            _run("ip", "netns", "del", space)
+            for place in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
+                until(lambda top=Path(place) / space: _gone(top), "the control group's end")
         for process in self.processes:
             process.terminate()
             process.wait(20)
         _run("ip", "link", "del", BRIDGE)
+
+
+def _gone(top: Path) -> bool:
+    """Remove a control group with those below it; say whether nothing was in them any more."""
+    try:
+        for path in sorted(top.rglob("*/"), reverse=True):
+            path.rmdir()
+        if top.is_dir():
+            top.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.begin()
         made.add("hosta", "ann")
         made.add("hostb", "bob")
-        made.add("hostc", "cy")
+        made.add("hostc", "cy", systemd=True)
         yield made
     finally:
         made.end()
@@ -60,6 +60,8 @@ def test_three_hosts_become_islands_and_one_breaks_off_in_between(world: World) 
         assert one["row"]["state"] == "live"
         assert one["row"]["inventory"]["capacity"]["cpu_milli"] > 0
         assert not one["unchanged"]
+        assert not one["notes"]
+    assert [one["keeping"] for one in made["islands"]] == ["loop", "loop", "systemd"]
     assert "carried over SSH" in done.stderr
     assert "hostb broke off" in done.stderr
     assert "hosta broke off" not in done.stderr
@@ -109,17 +111,17 @@ def test_a_job_runs_there_and_goes_on_when_ssh_is_gone(world: World) -> None:
 
 
 def test_a_killed_agent_comes_back_by_itself(world: World) -> None:
-    host = world.hosts["hostc"]
-    before = _row(world, "hostc")["session"]
+    host = world.hosts["hostb"]
+    before = _row(world, "hostb")["session"]
     (agent,) = _agents(host)
     agent.kill()
-    until(lambda: _row(world, "hostc")["session"] > before, "the agent's return")
-    until(lambda: _row(world, "hostc")["state"] == "live", "the island")
-    status = world.bootstrap("hostc", "--status", "--json")
-    keeper = _answer(status.stdout)["hostc"]["islands"]["hostc"]["keeper"]
+    until(lambda: _row(world, "hostb")["session"] > before, "the agent's return")
+    until(lambda: _row(world, "hostb")["state"] == "live", "the island")
+    status = world.bootstrap("hostb", "--status", "--json")
+    keeper = _answer(status.stdout)["hostb"]["islands"]["hostb"]["keeper"]
     assert keeper["starts"] == 2
     assert keeper["last_exit"] == -9
-    logs = world.bootstrap("hostc", "--logs").stdout
+    logs = world.bootstrap("hostb", "--logs").stdout
     assert "the agent ended with -9; it starts again in 1 s" in logs
 
 
@@ -235,11 +237,26 @@ def test_a_host_with_an_index_of_its_own_fetches_from_it(world: World, index: st
     assert _row(world, "hostd")["state"] == "live"
 
 
+def test_a_users_systemd_keeps_it_where_there_is_one(world: World) -> None:
+    host = world.hosts["hostc"]
+    session = _row(world, "hostc")["session"]
+    assert host.inside("find /home/cy/.config -name '*.service' -type f").count("causeway-hostc")
+    # The keeper itself is killed, and the agent leaves with it: systemd starts the keeper again.
+    (keeper,) = host.processes("ssh.keeper")
+    keeper.kill()
+    until(lambda: _row(world, "hostc")["session"] > session, "the agent's return")
+    until(lambda: _row(world, "hostc")["state"] == "live", "the island")
+    again = _answer(world.bootstrap("hostc", "--jurisdiction", "IT", "--json").stdout)
+    assert again["islands"][0]["unchanged"]
+    assert again["islands"][0]["keeping"] == "systemd"
+
+
 def test_removed_is_removed(world: World) -> None:
     done = world.bootstrap("hosta", "hostb", "hostc", "--remove")
     assert "hosta: removed hosta" in done.stdout
     for host in ("hosta", "hostb", "hostc"):
         assert not world.hosts[host].processes("ssh.keeper")
-        assert world.hosts[host].inside(f"ls -A /home/{world.hosts[host].user}") == ""
+        left = world.hosts[host].inside(f"find /home/{world.hosts[host].user} -type f,l")
+        assert "causeway" not in left
         assert _row(world, host)["state"] == "left"
     assert "nothing here" in world.bootstrap("hosta", "--status").stdout

@@ -19,6 +19,7 @@ from causeway.adapters.ssh import findings, steps, wheelhouse
 from causeway.adapters.ssh.findings import MARK, Findings
 from causeway.adapters.ssh.line import Line, far_command, probe_command
 from causeway.adapters.ssh.steps import Plan, Source, Wishes
+from causeway.adapters.ssh.trouble import BrokeOff
 from causeway.model.errors import CausewayError, Conflict, InvalidInput, Refused, Unavailable
 
 T = TypeVar("T")
@@ -130,7 +131,8 @@ class Host:
         else:
             self._install(wanted, plan, found, version)
         old = before["islands"].get(wishes.island, {})
-        token = "" if old.get("island") else centre.join_token(wishes.host)
+        known = old.get("island") and old["settings"].get("url") == wishes.url
+        token = "" if known else centre.join_token(wishes.host)
         began = self.ask(
             "start",
             wanted.folder,
@@ -223,7 +225,7 @@ class Host:
             elif "done" in answer:
                 return dict(answer["done"])
         said = " ".join((done.out + " " + done.err).split())[-400:]
-        raise Unavailable(
+        raise BrokeOff(
             f"{self.line.host} broke off in {request['verb']}: {said or f'exit {done.code}'}",
             hint="try the same again: it goes on where it was",
         )
@@ -249,9 +251,7 @@ class Host:
         for _ in range(TRIES - 1):
             try:
                 return act()
-            except Unavailable as error:
-                if "broke off" not in error.message:
-                    raise
+            except BrokeOff as error:
                 self._say(f"{error.message}; once more")
                 self._sleep(LOOK_S)
         return act()

@@ -230,7 +230,9 @@ def unit(folder: Path, python: str) -> str:
         f"ExecStart={words}",
         "Restart=always",
         "RestartSec=2",
-        "KillMode=mixed",
+        # The keeper ends the agent itself. Waiting for the whole control group would take until
+        # the time limit below where a user's systemd is not told that it is empty (cgroups v1).
+        "KillMode=process",
         f"TimeoutStopSec={STOP_S:.0f}",
         "",
         "[Install]",

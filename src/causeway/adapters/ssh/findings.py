@@ -103,13 +103,14 @@ def read(text: str) -> Findings:
         else:
             said.setdefault(name, value)
     memory, disk = _whole(said.get("memory_kib")), _whole(said.get("disk_kib"))
+    uid = _whole(said.get("uid"))
     return Findings(
         system=said.get("system", ""),
         architecture=said.get("architecture", ""),
         hostname=said.get("hostname", ""),
         os=said.get("os", ""),
         user=said.get("user", ""),
-        uid=_whole(said.get("uid")) if said.get("uid", "").isdigit() else -1,  # type: ignore[arg-type]
+        uid=-1 if uid is None else uid,
         home=said.get("home", ""),
         writable=said.get("writable") == "yes",
         glibc=_glibc(said.get("libc", "")),

@@ -10,6 +10,12 @@ from causeway.model.errors import CausewayError, NotFound, Refused, Unauthentica
 
 OWN_FAILURE = 255
 SAID_CHARS_MAX = 300
+
+
+class BrokeOff(Unavailable):
+    """A connection that stood, or nearly did: the same may be tried again."""
+
+
 _ROWS: tuple[tuple[str, type[CausewayError], str, str], ...] = (
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Refused,
      "the host key of {host} has changed: it was set up anew, or somebody stands in between",
@@ -62,7 +68,7 @@ def trouble(host: str, said: str) -> CausewayError:
         if part in words:
             names = {"host": host, "name": named(host), "said": last}
             return kind(message.format(**names), hint=hint.format(**names))
-    return Unavailable(
+    return BrokeOff(
         f"the connection to {host} broke off" + (f": {last}" if last else ""),
         hint=f"try: ssh -v {host} true; then the same again, it goes on where it was",
     )

@@ -37,6 +37,7 @@ from causeway.sdk.dev.notebook import Notebook
 PORTS = 10
 LOOK_S = 1.0
 SAVE_COMMAND = "causeway-save"
+NOTEBOOK_COMMAND = "causeway-notebook"
 JUPYTER_HOST = "jupyter"
 BEFORE = ".before"
 """In the working folder: the last checkpoint of an earlier session of the same name."""
@@ -163,15 +164,24 @@ class Session:
                 self.say(await self.saver.save())
 
     async def serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        """Run one command."""
+        """Run one command; two of them are this server's own, and answer in JSON."""
         if process.command == SAVE_COMMAND:
-            done = await self.saver.save()
-            process.stdout.write(
-                json.dumps({"said": done, "step": self.saver.step}).encode() + b"\n"
-            )
-            process.exit(0)
-            return
-        await shells.run(process, self.env)
+            said = await self.saver.save()
+            _answer(process, {"said": said, "step": self.saver.step})
+        elif process.command == NOTEBOOK_COMMAND:
+            try:
+                await self.notebook.port()
+            except CausewayError as error:
+                _answer(process, error.as_dict())
+            else:
+                _answer(process, {})
+        else:
+            await shells.run(process, self.env)
+
+
+def _answer(process: asyncssh.SSHServerProcess[bytes], body: Mapping[str, object]) -> None:
+    process.stdout.write(json.dumps(body).encode() + b"\n")
+    process.exit(0)
 
 
 class Door(asyncssh.SSHServer):
@@ -181,13 +191,19 @@ class Door(asyncssh.SSHServer):
     def __init__(self, session: Session) -> None:
         self._session = session
         self._connection: asyncssh.SSHServerConnection | None = None
+        self._in = False
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+
+    def auth_completed(self) -> None:
+        # Other jobs there can knock at this port too; who is not let in keeps nothing awake.
+        self._in = True
         self._session.came()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._session.went()
+        if self._in:
+            self._session.went()
 
     def begin_auth(self, username: str) -> bool:
         return True

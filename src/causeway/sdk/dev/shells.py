@@ -281,7 +281,7 @@ async def _ended(child: asyncio.subprocess.Process) -> int:
             await _ready(handle, write=False)
         finally:
             os.close(handle)
-    while child.returncode is None:
+    while child.returncode is None:  # noqa: ASYNC110
         # Another thread takes the exit code, and is about to say it.
         await asyncio.sleep(TOLD_S)
     return child.returncode
