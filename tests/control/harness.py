@@ -273,7 +273,9 @@ class Island:
         report = AttemptReport(job=start.job, fence=start.fence, phase=phase, final=True, **more)
         return self.sync(report)
 
-    def checkpoint(self, start: StartCommand, step: int, *, forged: bool = False) -> str:
+    def checkpoint(
+        self, start: StartCommand, step: int, *, forged: bool = False, name: str = ""
+    ) -> str:
         """Bring a checkpoint, signed with the island's key (or with another, when forged)."""
         raw = f"checkpoint {start.job} {step}".encode()
         signer = Ed25519PrivateKey.generate() if forged else self.key
@@ -287,6 +289,7 @@ class Island:
             signature=base64.b64encode(signer.sign(raw)).decode(),
             job=start.job,
             fence=start.fence,
+            name=name,
             meta={"step": step},
         )
         return self.centre.run(lambda tx: keeping.vouch(tx, self.id, made, raw))

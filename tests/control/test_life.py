@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 from harness import Centre, Island, balances, member, ticks
 
-from causeway.control import submit
+from causeway.control import keeping, submit
 from causeway.control.settings import Settings
+from causeway.model.artifacts import Artifact
 from causeway.model.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, Refused
 from causeway.model.jobs import FailureClass, JobState, RetryPolicy, StopIntent, Submission
 from causeway.model.parties import AccessRole, Tenant
@@ -425,6 +426,26 @@ def test_a_checkpoint_is_where_the_next_attempt_goes_on(centre: Centre) -> None:
     (again,) = island.sync().start
     assert (again.resume, again.resume_step, again.fence) == (artifact, 7, 2)
     assert centre.job(job_id).no_progress == 0
+
+
+def test_an_island_gives_no_names_and_takes_none_away(centre: Centre) -> None:
+    island = centre.island()
+    centre.one()
+    start = island.taken()
+    island.running(start)
+    with pytest.raises(Refused, match="gives no names"):
+        island.checkpoint(start, 7, name="corpus")
+    acme = centre.caller("acme")
+    corpus = Artifact(
+        id=f"sha256:{7:064x}", tenant="", kind="data", bytes=1, files=1, made_ms=0, name="corpus"
+    )
+    centre.run(lambda tx: keeping.bring(tx, acme, corpus))
+    named_ms = centre.clock.ms
+    centre.after(1_000)
+    island.checkpoint(start, 7)
+    kept = centre.store.artifact("acme", corpus.id)
+    assert kept is not None
+    assert (kept.name, kept.made_ms) == ("corpus", named_ms)
 
 
 # -- quotas ---------------------------------------------------------------------------------

@@ -25,6 +25,12 @@ def bring(tx: Tx, caller: Caller, made: Artifact) -> str:
 
 def vouch(tx: Tx, island: str, made: Artifact, raw: bytes) -> str:
     """Keep what an island made for an attempt. `raw` is the signed text of the manifest."""
+    if made.name:
+        # It could pass off its own content as the data set that others ask for by that name.
+        raise Refused(
+            "an island gives no names in a project's library",
+            hint="people name artefacts: causeway upload --name, or model_name in the job file",
+        )
     job = _fenced(tx, made, island)
     _check_signature(tx, island, made.signature, raw)
     kept = _keep(tx, replace(made, tenant=job.tenant, made_by=island))
@@ -53,6 +59,10 @@ def _keep(tx: Tx, made: Artifact) -> str:
     job = tx.job(made.job) if made.job else None
     parents = made.parents or (_parents(job) if job else ())
     artifact = replace(made, made_ms=tx.now_ms, parents=parents)
+    before = None if made.name else tx.stored_artifact(made.tenant, made.id)
+    if before is not None and before.name:
+        # Content that has a name keeps it, and its place among what has borne that name.
+        artifact = replace(artifact, name=before.name, made_ms=before.made_ms)
     tx.artifacts[(artifact.tenant, artifact.id)] = artifact
     tx.fact(
         "artifact.kept",
