@@ -1,4 +1,4 @@
-"""A job over several islands in the control plane: placed apart, moved apart, in lines of its own."""
+"""A job over several islands at the control plane: placed and moved apart, in lines of its own."""
 
 from __future__ import annotations
 
