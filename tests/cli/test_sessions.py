@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import json
 import shutil
 import stat
 import subprocess
@@ -110,8 +112,6 @@ outputs: [model]
     assert spec.checkpoint is not None
     compile_filter(spec.where)
     # What is sent is a job file like any other.
-    import json
-
     assert parse(json.dumps(render_submission(made))).members[0].spec.run == spec.run
 
 
@@ -158,3 +158,9 @@ def test_ports_are_below_what_linux_hands_out() -> None:
 )
 def test_start_may_be_left_out(given: list[str], meant: list[str]) -> None:
     assert _spelled_out(given) == meant
+
+
+def test_examples_in_the_docstrings_are_true() -> None:
+    found = doctest.testmod(sessions)
+    assert found.attempted
+    assert not found.failed

@@ -44,7 +44,8 @@ class BootstrapFlags:
     ----------
     profile
         TOML file of the island: jurisdiction, provider, price, ... Its `name` is for one host;
-        without one, the island is named after the host.
+        without one, the island is named after the host. A file beside it, island.capacity.toml for
+        island.toml, says what of the host is offered, and goes along.
     jurisdiction
         Country of the host (ISO 3166-1 alpha-2), instead of a profile.
     url
@@ -200,6 +201,7 @@ def _wanted(hosts: Sequence[str], flags: BootstrapFlags, folder: str) -> dict[st
     known = settings.load()
     ca = Path(known.ca).read_text() if known.ca else ""
     text = _profile_text(flags)
+    capacity = _capacity_text(flags)
     made = {}
     for host in hosts:
         island, profile = _named(text, host, alone=len(hosts) == 1)
@@ -211,7 +213,7 @@ def _wanted(hosts: Sequence[str], flags: BootstrapFlags, folder: str) -> dict[st
             source=source,
             reboot=flags.reboot,
         )
-        made[host] = Wanted(wishes=wishes, profile=profile, ca=ca, folder=folder)
+        made[host] = Wanted(wishes=wishes, profile=profile, capacity=capacity, ca=ca, folder=folder)
     names = [one.wishes.island for one in made.values()]
     if len(set(names)) < len(names):
         raise InvalidInput(f"two islands would have one name: {', '.join(sorted(names))}")
@@ -232,6 +234,11 @@ def _profile_text(flags: BootstrapFlags) -> str:
             hint="--jurisdiction IT, or --profile island.toml for price and policy too",
         )
     return f'jurisdiction = "{flags.jurisdiction}"\n'
+
+
+def _capacity_text(flags: BootstrapFlags) -> str:
+    path = flags.profile.with_suffix(".capacity.toml") if flags.profile is not None else None
+    return path.read_text("utf-8") if path is not None and path.exists() else ""
 
 
 def _named(text: str, host: str, *, alone: bool) -> tuple[str, str]:

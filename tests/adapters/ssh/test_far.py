@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import fcntl
 import io
 import json
@@ -11,11 +12,12 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from causeway.adapters.ssh import far, keeper, wheelhouse
+from causeway.adapters.ssh import far, findings, keeper, line, steps, trouble, wheelhouse
 from causeway.adapters.ssh.line import Line, far_command, probe_command
 from causeway.model.errors import InvalidInput
 
@@ -128,3 +130,10 @@ def test_an_option_is_no_host(tmp_path: Path, host: str) -> None:
 
 def test_arguments_of_the_probe_are_quoted() -> None:
     assert probe_command("a b", "", "x;y") == "exec /bin/sh -s -- 'a b' '' 'x;y'"
+
+
+@pytest.mark.parametrize("module", [far, findings, keeper, line, steps, trouble])
+def test_examples_in_the_docstrings_are_true(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed

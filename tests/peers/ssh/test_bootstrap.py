@@ -135,9 +135,12 @@ def test_again_changes_nothing_and_a_new_profile_starts_it_anew(
 ) -> None:
     profile = tmp_path / "island.toml"
     profile.write_text('jurisdiction = "IT"\nprice_per_device_h = "0.07"\n')
+    capacity = "cpu_milli = 500\nmemory_bytes = 1073741824\ndisk_bytes = 1073741824\n"
+    (tmp_path / "island.capacity.toml").write_text(capacity + "accelerators = 0\n")
     first = world.bootstrap("hosta", "--profile", str(profile), "--json")
     assert _answer(first.stdout)["islands"][0]["unchanged"] is False
     until(lambda: _row(world, "hosta")["profile"]["price_per_device_h"] == "0.07", "the price")
+    assert _row(world, "hosta")["inventory"]["capacity"]["cpu_milli"] == 500
     session = _row(world, "hosta")["session"]
     again = world.bootstrap("hosta", "--profile", str(profile), "--json")
     assert _answer(again.stdout)["islands"][0]["unchanged"] is True

@@ -52,6 +52,8 @@ class Wanted:
     """TOML, with the island's name."""
     ca: str
     """PEM of the authority behind the control plane's certificate, or nothing."""
+    capacity: str = ""
+    """TOML of what of the host is offered; empty: all of it."""
     folder: str = ""
     """At the host; empty: ~/.causeway."""
 
@@ -140,6 +142,7 @@ class Host:
             version=version,
             url=wishes.url,
             profile=wanted.profile,
+            capacity=wanted.capacity,
             ca=wanted.ca,
             token=token,
             systemd=plan.keeping is steps.Keeping.SYSTEMD,

@@ -165,13 +165,17 @@ def start(request: Mapping[str, Any]) -> dict[str, Any]:
     base = _base(request)
     folder = base / "islands" / request["island"]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    wanted = {name: request[name] for name in ("version", "url", "profile", "ca", "systemd")}
+    names = ("version", "url", "profile", "capacity", "ca", "systemd")
+    wanted = {name: request[name] for name in names}
     if kept(folder) and read_json(folder / "settings.json") == wanted:
         if request["reboot"]:
             _crontab(folder, base, wanted["version"])
         return {"unchanged": True, "keeping": _keeping(folder), "joined": joined(folder)}
     _stop(folder)
     write(folder / "profile.toml", request["profile"])
+    (folder / "profile.capacity.toml").unlink(missing_ok=True)
+    if request["capacity"]:
+        write(folder / "profile.capacity.toml", request["capacity"])
     if request["ca"]:
         write(folder / "ca.pem", request["ca"])
     if request["token"]:
