@@ -25,6 +25,8 @@ from causeway.shim.spool import Debt, Progress
 
 QUICK_S = 0.3
 SLOW_S = 3.0
+REST = 3
+"""Pauses are at least so many times as long as the look before them."""
 UNREACHABLE_S = 86_400.0
 """How long the control plane may be out of reach before this process leaves it to the next."""
 RANKS_MAX = 64
@@ -51,6 +53,7 @@ class Deliverer:
         """Deliver until nothing is owed, or the control plane stays out of reach."""
         pause_s, silent_s = QUICK_S, 0.0
         while paths := spool.records(self.place):
+            began_s = time.monotonic()
             try:
                 moved = [self._one(path) for path in paths]
                 silent_s = 0.0
@@ -60,7 +63,8 @@ class Deliverer:
                 moved, silent_s = [], silent_s + pause_s
             pause_s = QUICK_S if any(moved) else min(SLOW_S, pause_s * 1.3)
             if spool.records(self.place):
-                self.sleep(pause_s)
+                # Looking at a large array costs the control plane something too.
+                self.sleep(max(pause_s, REST * (time.monotonic() - began_s)))
 
     def _one(self, path: Path) -> bool:
         """Deliver what there is of one submission; say whether there was anything."""

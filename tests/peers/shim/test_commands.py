@@ -115,6 +115,7 @@ def test_the_queue_and_scancel(scene: Scene, tmp_path: Path) -> None:
     assert {line.split(" by ")[0] for line in states.splitlines()} == {"CANCELLED"}
     scene.run("scancel", "999999999", at=tmp_path, code=1)
     scene.run("squeue", "-j", "999999999", at=tmp_path, code=1)
+    scene.run("sbatch", "-p", "nowhere", "--wrap", "true", at=tmp_path, code=1)
 
 
 def test_srun_by_itself(scene: Scene, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from causeway.shim import folder as folders
 from causeway.shim import spool
 from causeway.shim.batch import Batch
 from causeway.shim.centre import Centre, View, person, wanted
-from causeway.shim.rows import Row, row
+from causeway.shim.rows import ANY, Row, row
 from causeway.shim.speech import say, show
 
 USAGE = """Usage: sbatch [OPTIONS(0)...] [ : [OPTIONS(N)...]] script(0) [args(0)...]
@@ -53,6 +53,7 @@ def run(words: Sequence[str]) -> int:
 
 def submitted(batch: Batch, centre: Centre) -> tuple[View, spool.Debt]:
     """Submit; return the job and what this machine owes it."""
+    _check_partitions(batch, centre)
     here = Path(batch.option("chdir") or Path.cwd()).absolute()
     folder = folders.working(here, os.environ)
     began_ns = time.time_ns()
@@ -88,6 +89,20 @@ def submitted(batch: Batch, centre: Centre) -> tuple[View, spool.Debt]:
     spool.write(place, debt)
     spool.see_to_delivery(place)
     return job, debt
+
+
+def _check_partitions(batch: Batch, centre: Centre) -> None:
+    """Refuse names that no island has: such a job would wait for good."""
+    asked = [name for name in batch.option("partition").split(",") if name]
+    if not asked or ANY in asked:
+        return
+    there = {island["id"].rpartition(":")[2] for island in centre.get("/v1/islands")["islands"]}
+    for name in asked:
+        if name not in there:
+            raise InvalidInput(
+                f"invalid partition specified: {name}\n"
+                "sbatch: error: Batch job submission failed: Invalid partition name specified"
+            )
 
 
 def waited(centre: Centre, made: View, debt: spool.Debt) -> int:

@@ -7,7 +7,8 @@ mkdir -p "$slurm_own/steps" "$slurm_own/bin" "$slurm_home/back"
 # the copy that came along, under the same path where nothing else has that path.
 slurm_shared=""
 slurm_linked=""
-if [ -n "$slurm_mark" ] && [ "$(cat "$slurm_dir/.causeway-folder" 2>/dev/null)" = "$slurm_mark" ]; then
+if [ -n "$slurm_mark" ] && [ "$(cat "$slurm_dir/.causeway-folder" 2>/dev/null)" = "$slurm_mark" ] &&
+  [ -w "$slurm_dir" ]; then
   slurm_shared=1
   cd "$slurm_dir" || exit 1
 else
