@@ -169,6 +169,19 @@ def test_a_stop_without_grace_kills_at_once(node: Callable[..., Node]) -> None:
     assert (one.ended().code, one.out()) == (137, "up\n")
 
 
+def test_a_signal_that_came_to_the_program_first_is_still_the_engines(
+    node: Callable[..., Node],
+) -> None:
+    one = node("sleep 600", guard=False, forward=False)
+    one.begin()
+    until(lambda: one.desk.seen()[0].started_ms and psutil.Process(one.process.pid).children())
+    for child in psutil.Process(one.process.pid).children(recursive=True):
+        child.terminate()
+    one.process.terminate()
+    seen = one.ended()
+    assert (seen.end, seen.code) == (End.SIGNAL, 143)
+
+
 def test_a_time_limit_ends_it(node: Callable[..., Node]) -> None:
     one = node("sleep 600", guard=False, time_limit_s=0.2)
     one.begin()

@@ -56,6 +56,7 @@ BEAT_S_MAX = 10.0
 BEATS_KEPT = 64
 SAMPLE_S = 2.0
 GONE_S = 5.0
+SAME_SIGNAL_S = 0.1
 LIMIT_GRACE_S = 5.0
 TRAP = "trap 'exit 143' TERM; "
 """Bash then outlives the program that it waits for, so that a stop leaves it its grace."""
@@ -360,6 +361,11 @@ class Runner:
             status = self._look(child.pid)
         self._sweep()
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        if code == 128 + signal.SIGTERM and not self.why and not self.signalled:
+            # An engine that signals every process may have reached the program first.
+            time.sleep(SAME_SIGNAL_S)
+        if self.signalled and not self.why:
+            self.why = "signal"
         child.returncode = code
         return code
 
