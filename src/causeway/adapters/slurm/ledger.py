@@ -225,16 +225,20 @@ class Ledger:
             self._end(at, _failed(FailureClass.REFUSED, why))
 
     def _not_seen(self, at: Attempt, asked_ms: int) -> None:
-        at.missing += 1
-        orphan = at.unsure and at.outcome is None and asked_ms - at.since_ms >= ORPHAN_MS
-        if orphan and at.again is not None:
-            if at.desk.call_off():
+        at.look_ms = 0
+        if not at.unsure:
+            at.missing += 1
+        elif at.outcome is None and asked_ms - at.since_ms >= ORPHAN_MS:
+            if not at.desk.call_off():
+                # A runner has it, so Slurm has it too, or had.
+                at.missing += 1
+            elif at.again is not None:
                 self._bury(at)
                 self.lost.append(at.again)
                 del self.attempts[at.key]
-        elif orphan:
-            self.doubtful(at, "the agent ended before Slurm had it")
-        at.look_ms = 0
+            else:
+                message = "it was not submitted: the agent ended before Slurm had it"
+                self._end(at, _failed(FailureClass.ENGINE, message))
 
     def asked_again(self, launch: Launch) -> None:
         """The same start came again. Where nobody knows whether Slurm has the first one, this one
