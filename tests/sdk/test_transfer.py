@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import socket
@@ -472,3 +473,46 @@ def test_importing_the_transfer_stays_light() -> None:
     loaded = set(shown.stdout.decode().split())
     heavy = {"httpx", "starlette", "cryptography", "numpy", "torch", "asyncio", "causeway.adapters"}
     assert not loaded & heavy
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "got"),
+    [
+        ("", 200, b"0123456789"),
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=8-", 206, b"89"),
+        ("bytes=8-99", 206, b"89"),
+        ("bytes=10-12", 422, b""),
+        ("bytes=-3", 200, b"0123456789"),
+        ("bytes=0-1,4-5", 200, b"0123456789"),
+        ("lines=1-2", 200, b"0123456789"),
+    ],
+)
+def test_a_chunk_can_be_fetched_in_ranges(
+    centre: Centre, asked: str, status: int, got: bytes
+) -> None:
+    data = b"0123456789"
+    chunk = hashlib.sha256(data).hexdigest()
+    centre.store.put(chunk, data)
+    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        headers = {"Authorization": "Bearer good"} | ({"Range": asked} if asked else {})
+        connection.request("GET", CHUNK + chunk, headers=headers)
+        with connection.getresponse() as reply:
+            body = reply.read()
+            assert reply.status == status
+            if status != 422:
+                assert body == got
+            if status == 206:
+                first = asked[6]
+                assert reply.headers["content-range"].startswith(f"bytes {first}-")
+                assert reply.headers["content-range"].endswith("/10")
+
+
+def test_a_damaged_chunk_is_not_served_in_pieces_either(centre: Centre) -> None:
+    data = b"0123456789"
+    chunk = hashlib.sha256(data).hexdigest()
+    centre.store.put(chunk, data)
+    (centre.root / "chunks" / chunk[:2] / chunk[2:]).write_bytes(b"012345678x")
+    status, error = _raw(centre, "GET", CHUNK + chunk, Range="bytes=0-1")
+    assert (status, error["code"]) == (404, "not_found")
