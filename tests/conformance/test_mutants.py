@@ -47,7 +47,7 @@ def _run(wrong: mutants.Wrong, folder: Path) -> Report:
     return run_suite(profile, opener=opener, only=[wrong.case], root=folder)
 
 
-@pytest.mark.parametrize(("name", "wrong"), zip(IDS, mutants.WRONG, strict=True), ids=IDS)
+@pytest.mark.parametrize(("name", "wrong"), list(zip(IDS, mutants.WRONG, strict=True)), ids=IDS)
 def test_a_broken_engine_is_noticed(runs: Runs, name: str, wrong: mutants.Wrong) -> None:
     [result] = runs[name].result().results
     assert result.outcome is Outcome.FAILED, f"{wrong.mutant.__name__} got through {wrong.case}"

@@ -94,7 +94,7 @@ def limit_never_fits(bench: Bench) -> None:
     hooks=(Hook.SMALL_FOLDER,),
 )
 def limit_disk(bench: Bench) -> None:
-    one = bench.attempt("head -c 1000000000 /dev/zero > big")
+    one = bench.attempt("head -c 256000000 /dev/zero > big")
     one.move(Path(bench.settings.small_folder))
     try:
         one.start()
