@@ -49,24 +49,29 @@ class Handovers:
     door: Door
     documents: Documents
     _known: OrderedDict[str, Handover] = field(default_factory=OrderedDict)
+    _looked_back: bool = False
 
     async def run(self) -> None:
         """Hand over until cancelled."""
-        looked_back = False
         async with aclosing(self.door.service.changes()) as news:
             async for _ in news:
-                try:
-                    jobs = await self.door.service.read(self._ended)
-                    if not looked_back:
-                        jobs += await self._before()
-                        looked_back = True
-                    for job in jobs:
-                        await self._one(job)
-                except Unavailable:
-                    # Another control plane leads, or the store is away: the next event, or its
-                    # return, finds the same jobs again.
+                while not await self._all():
                     await asyncio.sleep(RETRY_S)
                 await asyncio.sleep(COALESCE_S)
+
+    async def _all(self) -> bool:
+        """Hand over what has ended; False when that has to be tried again: another control plane
+        leads, or the store is away."""
+        try:
+            jobs = await self.door.service.read(self._ended)
+            if not self._looked_back:
+                jobs += await self._before()
+                self._looked_back = True
+            for job in jobs:
+                await self._one(job)
+        except Unavailable:
+            return False
+        return True
 
     async def of(self, job: Job) -> Handover:
         """Return how it stands with a task's outputs."""
