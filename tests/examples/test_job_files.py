@@ -26,3 +26,13 @@ def test_the_job_files_say_what_they_mean(name: str, nodes: int) -> None:
     assert (spec.outputs, spec.warm) == (("model",), "torch")
     assert spec.model_name.startswith("stdlib-gpt")
     assert (EXAMPLE / spec.run.split()[1]).is_file()
+
+
+def test_the_job_over_islands_says_what_it_means() -> None:
+    folder = EXAMPLE.parent
+    asked = parse((folder / "train_wide.yaml").read_text("utf-8"), local_paths=True)
+    assert not asked.notes
+    assert [member.spec.islands for member in asked.members] == [2, 2]
+    spec = asked.members[0].spec
+    assert spec.checkpoint is not None
+    assert (folder / spec.run.split()[1]).is_file()
