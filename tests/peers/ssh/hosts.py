@@ -354,6 +354,9 @@ class World:
 
     def end(self) -> None:
         """Stop everything, and take the networks away."""
+        for process in self.processes:
+            process.terminate()
+            process.wait(20)
         for host in self.hosts.values():
             # Its first process takes all of the host along.
             for child in _children(host.process.pid):
@@ -364,9 +367,6 @@ class World:
             _run("ip", "netns", "del", space)
             for place in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
                 until(lambda top=Path(place) / space: _gone(top), "the control group's end")
-        for process in self.processes:
-            process.terminate()
-            process.wait(20)
         _run("ip", "link", "del", BRIDGE)
 
 
