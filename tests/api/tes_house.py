@@ -31,7 +31,7 @@ INVENTORY = {
 def opened(top: Path) -> Iterator[House]:
     """Open a house in which each project has a folder below `top`/open."""
     for tenant in ("acme", "rival"):
-        (top / "open" / tenant).mkdir(parents=True)
+        (top / "open" / tenant).mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CAUSEWAY_TES_FOLDERS", str(top / "open" / "{tenant}"))
         with House.open(top / "state") as house:

@@ -222,7 +222,8 @@ def test_an_archive_is_named_by_its_artefact(house: House) -> None:
         (b'{"executors": [{"image": "x"}]}', "$.executors[0]"),
         (b'{"executors": 7}', "$.executors"),
         (
-            b'{"executors": [{"image": "x", "command": ["x"]}], "resources": {"cpu_cores": -1e999}}',
+            b'{"executors": [{"image": "x", "command": ["x"]}],'
+            b' "resources": {"cpu_cores": -1e999}}',
             "$.resources.cpu_cores",
         ),
     ],

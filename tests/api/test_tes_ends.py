@@ -11,6 +11,8 @@ import pytest
 from tests.api.house import Agent, House
 from tests.api.tes_house import create, end, get, opened, taken
 
+from causeway.api.tes import Handovers
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -103,3 +105,33 @@ def test_commands_words_are_found_by_their_place_in_the_log(scene: Scene) -> Non
     (log,) = seen["logs"]
     said_ = [(one["stdout"], one["stderr"], one["exit_code"]) for one in log["logs"]]
     assert said_ == [("one\n", "", 0), ("two\n", "oh\n", 5)]
+
+
+def test_the_next_process_hands_over_what_the_last_one_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def idle(_: Handovers) -> bool:
+        return True
+
+    target = tmp_path / "open" / "acme" / "one"
+    with monkeypatch.context() as patch:
+        patch.setattr(Handovers, "_all", idle)
+        with opened(tmp_path) as house:
+            island = house.island()
+            task = create(house, outputs=[{"path": "/o", "url": f"file://{target}"}])
+            end(
+                island,
+                taken(island, task),
+                {
+                    ".tes/report.json": {".tes/report.json": b'{"outputs": []}'},
+                    ".tes/out/0": {".tes/out/0/file/o": b"1"},
+                },
+            )
+            assert get(house, task, "MINIMAL")["state"] == "RUNNING"
+            member = house.tokens["acme/member"]
+    with opened(tmp_path) as house:
+        for _ in range(1_000):
+            state = get(house, task, "MINIMAL", who=member)["state"]
+            if state != "RUNNING":
+                break
+        assert (state, target.read_text()) == ("COMPLETE", "1")

@@ -55,9 +55,10 @@ class Handovers:
         """Hand over until cancelled."""
         async with aclosing(self.door.service.changes()) as news:
             async for _ in news:
-                while not await self._all():
-                    await asyncio.sleep(RETRY_S)
-                await asyncio.sleep(COALESCE_S)
+                done = False
+                while not done:
+                    done = await self._all()
+                    await asyncio.sleep(COALESCE_S if done else RETRY_S)
 
     async def _all(self) -> bool:
         """Hand over what has ended; False when that has to be tried again: another control plane
