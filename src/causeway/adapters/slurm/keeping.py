@@ -6,7 +6,6 @@ after that. It lies in the attempt's own folder and goes with it.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ import msgspec
 
 from causeway.adapters.runner.desk import FOLDER
 from causeway.adapters.slurm.attempts import Submission
+from causeway.agent.identity import replace_file
 
 RECORD = "submission.json"
 DEAD = "slurm-over"
@@ -28,13 +28,13 @@ def own_mark(root: Path) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         mark = secrets.token_hex(6)
-        put(path, f"{mark}\n".encode())
+        replace_file(path, f"{mark}\n".encode())
         return mark
 
 
 def write(folder: Path, told: Submission) -> None:
     """Make a record durable. `OSError` when the disk refuses."""
-    put(folder / FOLDER / RECORD, msgspec.json.encode(told))
+    replace_file(folder / FOLDER / RECORD, msgspec.json.encode(told))
 
 
 def submitted(folder: Path, told: Submission, number: int) -> Submission:
@@ -51,7 +51,7 @@ def remove(folder: Path) -> None:
 
 def write_dead(root: Path, tags: Sequence[str]) -> None:
     """Keep the tags of submissions that are over."""
-    put(root / DEAD, msgspec.json.encode(tags))
+    replace_file(root / DEAD, msgspec.json.encode(tags))
 
 
 def read_dead(root: Path) -> list[str]:
@@ -74,18 +74,3 @@ def read_all(root: Path) -> list[tuple[Path, Submission]]:
             continue
         found.append((path.parent.parent, told))
     return found
-
-
-def put(path: Path, data: bytes) -> None:
-    """Put a file in place, whole and durable."""
-    fresh = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

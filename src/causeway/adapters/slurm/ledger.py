@@ -209,7 +209,12 @@ class Ledger:
             keeping.write(at.folder, at.told)
         news = at.row != row
         at.row, at.row_ms, at.missing = row, asked_ms, 0
-        if not news or at.outcome is not None:
+        if at.outcome is not None:
+            # It arrived after all, too late to begin.
+            if at.outcome.phase != Phase.SUCCEEDED and row.state not in FINAL:
+                self.doomed.condemn(row.id, at.told.tag, at_ms=self._now())
+            return
+        if not news:
             return
         at.look_ms = 0
         if row.exit_status >> 8 == UNSEEN_FOLDER and row.state is JobState.FAILED:
