@@ -13,7 +13,7 @@ into that folder (`desk.py` is the other side of every file here):
                      often an engine begins a job, its program begins once.
     rank-<n>.beat    `number age_ms cpu_ms memory_bytes crc`, written in place by the runner
     rank-<n>.grant   `number for_ms stop_ms crc`, written in place by the agent
-    rank-<n>.record  what happened, one JSON object per line, appended and flushed to the disk
+    rank-<n>.record  what happened, one JSON object per line, appended; an end is flushed
 
 **The lease.** A runner that is guarded lives only as long as the agent lets it. It writes beat
 number n at its own monotonic instant t(n). The agent reads that beat at an instant r of its own
@@ -46,8 +46,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 TURN_S = 0.25
 """How often grants are looked for while the program runs: one small read of a file."""
-EAGER_S = 0.01
-EAGER_TURNS = 200
+EAGER_S = 0.005
+EAGER_TURNS = 400
 """How often, and for how many turns, while it waits to be let start."""
 BEAT_S = 1.0
 BEATS_PER_GRANT = 4
@@ -97,10 +97,12 @@ class Rank:
         return os.path.join(self.folder, "rank-%d.%s" % (self.rank if rank is None else rank, kind))
 
     def note(self, event: str, **more: Any) -> None:
-        """Write down what happened, so that it survives a power cut."""
+        """Write down what happened; an end so that it survives a power cut. What comes before it
+        is on the way to the program's first line, where every flush would be waited for."""
         line = json.dumps(dict(more, event=event, at_ms=int(time.time() * 1000)))
         os.write(self.record, line.encode() + b"\n")
-        os.fsync(self.record)
+        if event in ("ended", "refused"):
+            os.fsync(self.record)
 
     def claim(self) -> Optional[Dict[str, str]]:
         """Take the environment; None when somebody was first."""

@@ -35,7 +35,7 @@ from causeway.ports.engine import Launch, Status
 
 ORPHAN_MS = 3_000
 """How long a submission of an agent that died may still be on its way to Slurm."""
-LOOK_MS_MIN = 20
+LOOK_MS_MIN = 10
 LOOK_MS_WAITING = 500
 LOOK_MS_RUNNING = 250
 LOOK_MS_MAX = 2_500
