@@ -48,7 +48,7 @@ CENTRE, ISLANDS = "cwide-c", ("cwide-a", "cwide-b")
 SITES = {CENTRE: "10.91.1.2", ISLANDS[0]: "10.91.2.2", ISLANDS[1]: "10.91.3.2"}
 CORES = {ISLANDS[0]: "0", ISLANDS[1]: "1"}
 LINK = Shape(delay_ms=25.0, rate_mbit=100.0)
-EVAL_EVERY = 20
+EVAL_EVERY = 10
 OUTER = {"every": 10, "delay": 4, "codec": "int8", "outer-lr": 1.0, "outer-momentum": 0.0}
 """How ours averages; each may be given on the command line."""
 STEPS_MAX = 2_000
