@@ -42,7 +42,11 @@ def test_what_was_written_since_is_late(debt: Debt, tmp_path: Path) -> None:
     assert late.seen(debt, now_ns=now_ns, own=own) == ["logs/a.pkl", "old"]
     again = replace(debt, late=["old"])
     assert late.seen(again, now_ns=now_ns, own=own) == ["logs/a.pkl"]
-    assert late.seen(debt, now_ns=now_ns + 31 * 10**9, own=own) == []
+    much_later = replace(debt, looked_ns=0)
+    assert late.seen(much_later, now_ns=now_ns + 90 * 10**9, own=own) == ["logs/a.pkl", "old"]
+    assert late.seen(much_later, now_ns=now_ns + 91 * 10**9, own=own) == []
+    old = replace(debt, looked_ns=0, began_ns=debt.began_ns - 40 * 10**9)
+    assert late.seen(old, now_ns=now_ns, own=own) == []
     assert late.seen(replace(debt, key=""), now_ns=now_ns, own=own) == []
 
 

@@ -69,7 +69,7 @@ class Deliverer:
     def _one(self, path: Path) -> bool:
         """Deliver what there is of one submission; say whether there was anything."""
         try:
-            debt = spool.read(path)
+            debt, before = spool.read(path), spool.read(path)
             found = late.seen(debt, now_ns=time.time_ns(), own=self.own)
             debt.late += found
             centre = self.centre
@@ -81,7 +81,7 @@ class Deliverer:
                     moved |= self._job(debt, progress, job)
             if all(debt.jobs[job["id"]].done for job in jobs):
                 path.unlink()
-            elif moved:
+            elif debt != before:
                 spool.write(self.place, debt)
         except AGAIN:
             raise
@@ -111,10 +111,11 @@ class Deliverer:
         paths = debt.late[progress.late :]
         if not paths or progress.refused >= late.TRIES:
             return False
-        if late.send(debt, paths, job=job["id"], number=job["number"], centre=self.centre):
-            progress.late, progress.refused = len(debt.late), 0
-        else:
+        if not late.send(debt, paths, job=job["id"], number=job["number"], centre=self.centre):
+            # What listens beside the script may not have begun to; pauses grow until it does.
             progress.refused += 1
+            return False
+        progress.late, progress.refused = len(debt.late), 0
         return True
 
     def _logs(self, debt: Debt, progress: Progress, job: View) -> bool:

@@ -25,16 +25,21 @@ WINDOW_S = 30.0
 BYTES_MAX = 32 * 1024**2
 """Of one delivery; a file that does not fit is left out."""
 LATE_MAX = 1_000
-TRIES = 10
-"""How often one attempt is offered them in vain."""
+TRIES = 60
+"""How often one attempt is offered them in vain: for two minutes or more. A job that works in a
+shared folder never takes any."""
 PIECE_BYTES = 32 * 1024
 ANSWER_S = 30.0
 
 
 def seen(debt: Debt, *, now_ns: int, own: Container[str]) -> list[str]:
-    """Return the files that were written since the folder was carried along, and are not known."""
-    if not debt.key or now_ns - debt.began_ns > WINDOW_S * 1e9 or len(debt.late) >= LATE_MAX:
+    """Return the files that were written since the folder was carried along, and are not known.
+
+    The last look is made once the window is over, however long the one before took."""
+    until_ns = debt.began_ns + round(WINDOW_S * 1e9)
+    if not debt.key or debt.looked_ns > until_ns or len(debt.late) >= LATE_MAX:
         return []
+    debt.looked_ns = now_ns
     known = set(debt.late)
     found = []
     for count, path in enumerate(_files(debt.folder)):
@@ -47,7 +52,7 @@ def seen(debt: Debt, *, now_ns: int, own: Container[str]) -> list[str]:
             entry = path.lstat()
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(entry.st_mode) and entry.st_ctime_ns > debt.began_ns:
+        if stat.S_ISREG(entry.st_mode) and debt.began_ns < entry.st_ctime_ns <= until_ns:
             found.append(below)
     return sorted(found)[: LATE_MAX - len(debt.late)]
 

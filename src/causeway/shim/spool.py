@@ -65,6 +65,8 @@ class Debt:
     """Opens the door for late files; empty: none are sent."""
     began_ns: int = 0
     """When the folder was read to be carried along."""
+    looked_ns: int = 0
+    """When it was last looked through for late files."""
     late: list[str] = field(default_factory=list)
     """Files below the folder that were written since, in the order in which they were seen."""
     jobs: dict[str, Progress] = field(default_factory=dict)

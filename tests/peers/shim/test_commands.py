@@ -82,6 +82,17 @@ def test_steps_share_the_tasks(scene: Scene, tmp_path: Path) -> None:
     assert out.endswith("code 9\n1\n")
 
 
+def test_two_nodes_start_their_shares(scene: Scene, tmp_path: Path) -> None:
+    script = batch(
+        tmp_path, "#SBATCH -N 2 --ntasks-per-node=1 -o out.txt", "echo node $SLURM_NODEID",
+        "srun -o task_%t.txt bash -c 'sleep $SLURM_NODEID; echo $SLURM_PROCID of $SLURM_NTASKS'",
+    )  # fmt: skip
+    sbatch(scene, tmp_path, script)
+    assert sorted((tmp_path / "out.txt").read_text().splitlines()) == ["node 0", "node 1"]
+    texts = [(tmp_path / f"task_{task}.txt").read_text() for task in range(2)]
+    assert texts == [f"{task} of 2\n" for task in range(2)]
+
+
 def test_a_time_limit_warns_and_ends(scene: Scene, tmp_path: Path) -> None:
     script = batch(
         tmp_path, "#SBATCH -t 0:08 --signal=B:USR1@6 -o out.txt",

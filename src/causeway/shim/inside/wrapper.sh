@@ -31,9 +31,9 @@ fi
 
 # Files that the submitter's program writes after it has submitted are taken in as they come.
 slurm_late=""
-: >"$slurm_home/late"
 if [ -z "$slurm_shared" ] && [ -n "$slurm_key" ] && [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ] &&
   [[ "$SLURM_JOB_ID" =~ ^[0-9]+$ ]]; then
+  : >"$slurm_home/late"
   slurm_port=$((20000 + SLURM_JOB_ID % 10000))
   # shellcheck disable=SC2086 # several words
   ${CAUSEWAY_PYTHON:-python3} "$slurm_own/late.py" "$CAUSEWAY_OUTPUT_DIR" "$slurm_key" \
@@ -72,15 +72,16 @@ export PATH="$slurm_own/bin:$PATH"
 # What changed goes back however the script ends: as outputs of a job that succeeds, else as a
 # checkpoint, with which the next attempt begins.
 slurm_keep() {
-  local to="$slurm_home/back"
+  local to="$slurm_home/back" known="$slurm_home/late"
+  [ -e "$known" ] || known=/dev/null
   [ "$1" = 0 ] || to="$CAUSEWAY_CHECKPOINT_DIR/step-$CAUSEWAY_ATTEMPT"
   mkdir -p "$to"
   printf '%s\n' "$1" >"$slurm_home/back/.exit"
   (
     cd "$CAUSEWAY_OUTPUT_DIR" &&
       find . -path ./.slurm -prune -o -path ./.partial -prune -o -type f -cnewer "$slurm_own/begin" -print0 |
-      grep -zvxFf .slurm/late |
-      xargs -0 -r cp -l --parents -t "$to"
+      grep -zvxFf "$known" |
+      xargs -0 -r cp -lf --parents -t "$to"
   )
   if [ "$1" != 0 ]; then
     printf '{"step": %d}\n' "$CAUSEWAY_ATTEMPT" >"$to/.complete.tmp"
@@ -95,7 +96,8 @@ slurm_leave() {
   [ -n "$slurm_linked" ] && rm -f "$slurm_dir"
   if [ -n "$slurm_shared" ]; then
     printf '%s\n' "$code" >"$slurm_home/back/.exit"
-  elif [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ]; then
+  elif [ "$code" = 0 ] || [ "${CAUSEWAY_NODE_RANK:-0}" = 0 ]; then
+    # The nodes of a job share its folder; each keeps what there is when it is done.
     slurm_keep "$code"
   fi
   exit "$code"
@@ -117,6 +119,8 @@ slurm_warn() {
 [ -n "$slurm_merge" ] && exec 2>&1
 chmod 700 "$slurm_own/script" "$slurm_own"/bin/*
 touch "$slurm_own/begin"
+# Clocks of file systems tick every few milliseconds: what is written next has to be newer.
+sleep 0.02
 "$slurm_own/script" "${slurm_args[@]}" &
 slurm_script=$!
 if [ -n "$slurm_signal" ] && [ "$slurm_limit_s" -gt "$slurm_signal_before_s" ]; then
