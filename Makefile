@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 SEEDS ?= 500
 WORKERS ?= 2
 BENCHES ?= cli_help catalogue_search schedule_round submit_storm noop_jobs start_latency \
-	idle_fleet failover recovery map_tasks
+	idle_fleet failover recovery map_tasks engine_overhead wan_transfer wide_training
 
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.ready
@@ -62,8 +62,8 @@ test: lint  ## lint, types, import rules, and all tests that need no other engin
 	$(BIN)/pytest -m "not engines and not peers" -n $(WORKERS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests bench examples docs
-	$(BIN)/ruff format --check src tests bench examples docs
+	$(BIN)/ruff check src tests bench examples docs plugins
+	$(BIN)/ruff format --check src tests bench examples docs plugins
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -76,7 +76,7 @@ peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with othe
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
 
-bench: $(STAMP) $(PEERS_STAMP)  ## every bench, one after another, each on a quiet machine (half an hour); each writes its section of docs/benchmarks.md
+bench: $(STAMP) $(PEERS_STAMP)  ## every bench, one after another, each on a quiet machine (an hour; the last three need root); each writes its section of docs/benchmarks.md
 	@missed=; for bench in $(BENCHES); do echo "== $$bench"; \
 		$(BIN)/python bench/quiet.py; $(BIN)/python bench/$$bench.py --write || missed="$$missed $$bench"; done; \
 		test -z "$$missed" || { echo "a target was missed by:$$missed"; exit 1; }

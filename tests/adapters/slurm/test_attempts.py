@@ -60,7 +60,7 @@ def test_a_success_is_one_whatever_slurm_has_seen_of_it(state: JobState | None) 
     assert (outcome.phase, outcome.exit_code) == (Phase.SUCCEEDED, 0)
 
 
-@pytest.mark.parametrize("state", [None, *(set(JobState) - FINAL)])
+@pytest.mark.parametrize("state", [None, *sorted(set(JobState) - FINAL)])
 def test_what_runs_has_not_ended(state: JobState | None) -> None:
     seen = row(state) if state is not None else None
     assert judge(attempt(RUNS, row=seen), 10**9) is None

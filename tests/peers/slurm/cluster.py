@@ -352,6 +352,8 @@ class Cluster:
         """Run a command as a user of the cluster and return what it says; failures raise."""
         done = subprocess.run(
             command,
+            # What a cancelled job says goes where it was submitted.
+            cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
