@@ -2,7 +2,7 @@
 
 Two dialects. `v0.0.38` and `v0.0.39` write plain numbers and words; recorded from slurmrestd
 22.05.8 (v0.0.38). From `v0.0.40` on a state is a list of flags, and a number that may be unset or
-infinite is an object; written after SchedMD's published OpenAPI documents, and not tried against a
+infinite is an object; written as SchedMD describes it, as far as we know, and not tried against a
 daemon. Whatever of an answer is not there counts as unknown, never as zero of something.
 """
 
