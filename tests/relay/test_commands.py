@@ -55,7 +55,11 @@ class Screen:
 
     def end(self) -> int:
         """Wait for the command's end; return its exit code."""
+        give_up = time.monotonic() + WAIT_S
         while True:
+            left_s = give_up - time.monotonic()
+            ready, _, _ = select.select([self.master], [], [], max(0.0, left_s))
+            assert ready, f"it does not end; it showed {self.shown!r}"
             try:
                 data = os.read(self.master, 65536)
             except OSError:
