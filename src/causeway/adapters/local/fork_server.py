@@ -121,6 +121,14 @@ def sealed(order: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
     return [order["argv"][0], "--args", str(file), *order["argv"][1:]], {}
 
 
+def hear_all_signals() -> None:
+    """Undo what a shell or `nohup` had the agent ignore: jobs would inherit it."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            begun = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, begun)
+
+
 class Server:
     """One loop over one socket: spawn, signal, reap."""
 
@@ -136,6 +144,7 @@ class Server:
         self.oops_read, self.oops_write = os.pipe()
         for end in (self.wake_read, self.wake_write, self.oops_read):
             os.set_blocking(end, False)
+        hear_all_signals()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
 
