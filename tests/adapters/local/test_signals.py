@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from tests.adapters.local.conftest import Bench
 
 pytestmark = pytest.mark.engines
 
