@@ -70,13 +70,13 @@ lint: $(STAMP)
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
 
-peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with other people's programs: Slurm, Ray, Snakemake, submitit, Dask, ...
+peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with other people's programs: Slurm, sshd, Snakemake, submitit, Dask, ...
 	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
 
-bench: $(STAMP) $(PEERS_STAMP)  ## every bench, one after another, each on a quiet machine (an hour; the last three need root); each writes its section of docs/benchmarks.md
+bench: $(STAMP) $(PEERS_STAMP)  ## every bench, one after another, each on a quiet machine (long; the last three need root, and Slurm, rclone and rsync); each writes its section of docs/benchmarks.md
 	@missed=; for bench in $(BENCHES); do echo "== $$bench"; \
 		$(BIN)/python bench/quiet.py; $(BIN)/python bench/$$bench.py --write || missed="$$missed $$bench"; done; \
 		test -z "$$missed" || { echo "a target was missed by:$$missed"; exit 1; }

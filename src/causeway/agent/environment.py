@@ -2,7 +2,7 @@
 
 Order of precedence, weakest first: the island's own base (`PATH`, `LANG`), the job's `envs`, its
 secrets, then what Causeway says about the attempt, which nothing can override. The engine adds what
-only it knows per process (`RANK`, `LOCAL_RANK`, `MASTER_PORT`, the node-rank aliases). Nothing of
+only it knows per process (`rank_variables`, `LOCAL_RANK`, `MASTER_PORT`). Nothing of
 the agent's own environment leaks in.
 """
 
@@ -13,6 +13,15 @@ from pathlib import Path
 
 from causeway.model.identifiers import Urn
 from causeway.model.protocol import StartCommand
+
+_RANK_NAMES = (
+    *("RANK", "CAUSEWAY_NODE_RANK", "SKYPILOT_NODE_RANK", "DSTACK_NODE_RANK"),
+    *("SLURM_NODEID", "SLURM_PROCID"),
+)
+_SIZE_NAMES = (
+    *("WORLD_SIZE", "CAUSEWAY_NUM_NODES", "SKYPILOT_NUM_NODES"),
+    *("DSTACK_NODES_NUM", "SLURM_NNODES"),
+)
 
 
 def environment(
@@ -50,6 +59,13 @@ def environment(
         if start.number:
             envs["SLURM_ARRAY_JOB_ID"] = str(start.group_number or start.number)
     return envs
+
+
+def rank_variables(rank: int, *, ranks: int) -> dict[str, str]:
+    """Return who a rank is among all of its attempt's: torchrun's names, and the other systems' for
+    the same. Where ranks share a node, and where they meet, is the engine's to say."""
+    index, size = str(rank), str(ranks)
+    return {**dict.fromkeys(_RANK_NAMES, index), **dict.fromkeys(_SIZE_NAMES, size)}
 
 
 def attempt_folder(root: Path, job: str, fence: int) -> Path:

@@ -21,6 +21,7 @@ from causeway.adapters.local.cgroups import Group
 from causeway.adapters.local.images import Root
 from causeway.adapters.local.power import PowerMeter
 from causeway.adapters.local.spawner import ForkServer, WarmProgram
+from causeway.agent.environment import rank_variables
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.usage import EnergyQuality
@@ -193,17 +194,9 @@ def rank_environment(
     launch: Launch, rank: int, port: int, *, resume: Path | None
 ) -> Mapping[str, str]:
     """Return a rank's whole environment: torchrun's names and the other systems' for the same."""
-    env = dict(launch.envs)
-    ranks, index = str(launch.spec.num_nodes), str(rank)
-    env |= dict.fromkeys(
-        ("RANK", "LOCAL_RANK", "CAUSEWAY_NODE_RANK", "SKYPILOT_NODE_RANK", "DSTACK_NODE_RANK"),
-        index,
-    )
-    env |= dict.fromkeys(("SLURM_NODEID", "SLURM_PROCID"), index)
-    env |= dict.fromkeys(
-        ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "CAUSEWAY_NUM_NODES", "SKYPILOT_NUM_NODES"), ranks
-    )
-    env |= dict.fromkeys(("DSTACK_NODES_NUM", "SLURM_NNODES"), ranks)
+    ranks = launch.spec.num_nodes
+    env = {**launch.envs, **rank_variables(rank, ranks=ranks)}
+    env |= {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if resume is not None:
         env["CAUSEWAY_RESUME_DIR"] = str(resume)

@@ -24,6 +24,7 @@ from causeway.adapters.runner.record import (
     seal,
     unseal,
 )
+from causeway.agent.environment import rank_variables
 from causeway.ports.engine import Launch
 
 FOLDER = "runner"
@@ -32,14 +33,6 @@ PROGRAM = Path(__file__).with_name("program.py")
 PATIENCE_MS = 30_000
 """How long a guarded runner waits for its first grant before it gives its nodes back."""
 SECRET_MODE = 0o600
-RANKS = (
-    *("RANK", "CAUSEWAY_NODE_RANK", "SKYPILOT_NODE_RANK", "DSTACK_NODE_RANK"),
-    *("SLURM_NODEID", "SLURM_PROCID"),
-)
-SIZES = (
-    *("WORLD_SIZE", "CAUSEWAY_NUM_NODES", "SKYPILOT_NUM_NODES"),
-    *("DSTACK_NODES_NUM", "SLURM_NNODES"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +92,11 @@ def install(root: Path) -> Path:
 
 
 def rank_environment(launch: Launch, rank: int) -> dict[str, str]:
-    """Return a rank's environment where every rank has a node of its own: torchrun's names, and
-    other systems' for the same. The runner adds where they meet."""
-    ranks, index = str(launch.spec.num_nodes), str(rank)
+    """Return a rank's whole environment where every rank has a node of its own. The runner adds
+    where they meet."""
     return {
         **launch.envs,
-        **dict.fromkeys(RANKS, index),
-        **dict.fromkeys(SIZES, ranks),
+        **rank_variables(rank, ranks=launch.spec.num_nodes),
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1",
     }
