@@ -51,11 +51,11 @@ class House:
             yield made
 
     def _wait_for_leader(self) -> None:
-        for _ in range(500):
+        for _ in range(6_000):
             if self.client.get("/healthz").status_code == 200:
                 return
             time.sleep(0.01)
-        raise AssertionError("the control plane did not lead within 5 s")
+        raise AssertionError("the control plane did not lead within 60 s")
 
     def ask(self, method: str, path: str, *, who: str = "acme/member", **more: Any) -> Any:
         """Send one request as somebody (by name, or by secret); empty: without a token."""
@@ -176,12 +176,12 @@ class Agent:
 
     def taken(self) -> dict[str, Any]:
         """Return the first start command; the round that makes it runs on its own."""
-        for _ in range(500):
+        for _ in range(6_000):
             starts = self.sync()["start"]
             if starts:
                 return dict(starts[0])
             time.sleep(0.01)
-        raise AssertionError("nothing was placed within 5 s")
+        raise AssertionError("nothing was placed within 60 s")
 
     def say(self, start: dict[str, Any], phase: str = "running", **more: Any) -> Any:
         report = {"job": start["job"], "fence": start["fence"], "phase": phase, **more}

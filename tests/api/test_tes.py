@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,10 +73,11 @@ def test_a_task_is_a_job_and_is_shown_as_it_was_sent(house: House) -> None:
 
 def test_a_jobs_reasons_are_the_tasks_system_log(house: House) -> None:
     task = create(house)
-    for _ in range(200):
+    for _ in range(6_000):
         logs = get(house, task)["logs"]
         if logs:
             break
+        time.sleep(0.01)
     (log,) = logs
     assert log["system_logs"], "a waiting task says why"
 

@@ -78,7 +78,7 @@ def served(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
+    for _ in range(1_200):
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()
@@ -86,7 +86,7 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
             time.sleep(0.05)
         else:
             return
-    raise AssertionError("it did not listen within 30 s")
+    raise AssertionError("it did not listen within 60 s")
 
 
 @pytest.mark.engines
@@ -94,7 +94,7 @@ def test_it_speaks_tls_to_who_trusts_it_and_nothing_else(served: tuple[int, Path
     port, cert = served
     trusting = ssl.create_default_context(cafile=str(cert))
     with httpx.Client(verify=trusting, trust_env=False) as client:
-        for _ in range(100):
+        for _ in range(1_200):
             reply = client.get(f"https://localhost:{port}/healthz")
             if reply.status_code == 200:
                 break

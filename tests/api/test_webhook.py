@@ -52,7 +52,7 @@ def test_a_cancelled_job_is_told_signed_and_the_secret_is_never_shown(
     job = house.submit()
     house.ask("POST", f"/v1/jobs/{job}/cancel")
 
-    body, headers = calls.get(timeout=10)
+    body, headers = calls.get(timeout=120)
     said = json.loads(body)
     assert (said["kind"], said["job"], said["project"]) == ("job.cancelled", job, "acme")
     stamp = headers["X-Causeway-Timestamp"].encode()
@@ -67,11 +67,11 @@ def _until_followed(house: House) -> None:
     """Wait until the place to go on from is a fact."""
     import time
 
-    for _ in range(1_000):
+    for _ in range(6_000):
         if house.parts.store.events(subject="webhook:acme"):
             return
         time.sleep(0.01)
-    raise AssertionError("the project was not followed within 10 s")
+    raise AssertionError("the project was not followed within 60 s")
 
 
 @pytest.mark.parametrize("url", ["http://example.org/x", "https://user@example.org/", "x", "//y"])

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from causeway.ports.engine import Condition, Launch, Status
 Key = tuple[str, int]
 LOOK_S = 0.03
 IDLE_W = 1
+BEGUN_S = 60.0
 WHY = {
     End.STOP: (Phase.STOPPED, None, "it was stopped"),
     End.SIGNAL: (Phase.STOPPED, None, "it was stopped"),
@@ -272,11 +274,20 @@ class Unguarded(Lingering):
 
 
 class Repeats(Unguarded):
-    """It starts again what it found again."""
+    """It starts again what it found again.
+
+    Each run has begun before anything else happens: a second order that overtook the first would
+    run once, which is no fault.
+    """
 
     def start(self, launch: Launch) -> None:
-        self.held.pop((launch.job, launch.fence), None)
+        again = self.held.pop((launch.job, launch.fence), None)
+        count = launch.folder / "work" / "count"
+        if again is not None:
+            _until(lambda: count.exists())
         super().start(launch)
+        if again is not None:
+            _until(lambda: len(count.read_text().splitlines()) > 1)
 
 
 class GuardsAll(Lingering):
@@ -397,6 +408,12 @@ WRONG = (
     (HidesOrphans, "kill-orphan", "the orphan is shown"),
 )
 """A wrong version, the case that notices it, and part of what that case then says."""
+
+
+def _until(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + BEGUN_S
+    while not true() and time.monotonic() < give_up:
+        time.sleep(0.01)
 
 
 def began(record: Path) -> list[int]:

@@ -135,7 +135,7 @@ class Client:
 
     centre: Centre
     repeats: int = 0
-    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=5.0))
+    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30.0))
 
     def insist(
         self, method: str, path: str, *, body: object = None, key: str = ""

@@ -19,7 +19,7 @@ from causeway.model.errors import Unavailable
 from causeway.model.events import Event
 from causeway.ports.store import Batch
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def led(state: Path, act: Callable[[Parts, Upkeep], Awaitable[None]]) -> list[Event]:

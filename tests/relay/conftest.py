@@ -23,7 +23,7 @@ from causeway.api.door import Door
 from causeway.sdk.client import Client
 from causeway.wiring import centre
 
-WAIT_S = 40.0
+WAIT_S = 120.0
 """Only a hang takes this long; nothing is asserted about time."""
 JOIN = """
 import sys

@@ -111,7 +111,7 @@ def test_forward_leads_to_a_service_until_ctrl_c(island: System) -> None:
 
     def page() -> bytes:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120) as answer:
                 body: bytes = answer.read()
                 return body
         except OSError:

@@ -79,7 +79,7 @@ class Forwarding:
     def get(self, path: str = "/") -> bytes:
         """Return a page, or nothing while it cannot be had."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=120) as page:
                 body: bytes = page.read()
                 return body
         except (OSError, urllib.error.URLError):

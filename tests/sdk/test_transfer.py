@@ -385,7 +385,7 @@ def test_a_link_in_the_target_is_never_written_through(
 def _raw(
     centre: Centre, method: str, path: str, body: bytes = b"", **headers: str
 ) -> tuple[int, dict[str, str]]:
-    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=120)
     with contextlib.closing(connection):
         connection.request(method, path, body, {"Authorization": "Bearer good"} | headers)
         with connection.getresponse() as reply:
@@ -446,7 +446,7 @@ def test_bad_requests_get_one_clear_error(centre: Centre, name: str) -> None:
 
 
 def test_an_undeclared_large_body_is_cut_off(centre: Centre) -> None:
-    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=120)
     with contextlib.closing(connection):
         pieces = iter([bytes(CHUNK_BYTES), b"x"])
         headers = {"Authorization": "Bearer good"}
@@ -494,7 +494,7 @@ def test_a_chunk_can_be_fetched_in_ranges(
     data = b"0123456789"
     chunk = hashlib.sha256(data).hexdigest()
     centre.store.put(chunk, data)
-    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(centre.url.removeprefix("http://"), timeout=120)
     with contextlib.closing(connection):
         headers = {"Authorization": "Bearer good"} | ({"Range": asked} if asked else {})
         connection.request("GET", CHUNK + chunk, headers=headers)

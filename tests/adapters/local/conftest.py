@@ -18,7 +18,7 @@ from causeway.model.jobs import JobSpec
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch, Status
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 """Only a hang takes this long; nothing is asserted about time."""
 ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.STOPPED}
 Key = tuple[str, int]

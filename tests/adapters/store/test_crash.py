@@ -25,7 +25,8 @@ from causeway.model.usage import UsageTick
 from causeway.ports.store import Batch, ProgressRow
 
 KILLS = 20
-TAKEOVER_S = 5.0
+HANG_S = 60.0
+"""Only a hang takes this long; how long it takes is the benches' to say."""
 JOBS, EVENTS = 3, 4
 
 
@@ -154,24 +155,24 @@ def lead_and_wait(url: str, pipe: int, *, fork: bool) -> None:
     signal.pause()
 
 
-def took_over(store: SqlStore) -> tuple[int, float]:
-    """Try for the leadership until it is there; returns the epoch and how long it took."""
+def took_over(store: SqlStore) -> int:
+    """Try for the leadership until it is there; returns the epoch."""
     start = time.monotonic()
     while (epoch := store.lead()) is None:
-        assert time.monotonic() - start < TAKEOVER_S
+        assert time.monotonic() - start < HANG_S
         time.sleep(0.005)
-    return epoch, time.monotonic() - start
+    return epoch
 
 
 @pytest.mark.engines
-def test_leadership_moves_within_seconds_when_the_leader_is_killed(url: str) -> None:
+def test_leadership_moves_when_the_leader_is_killed(url: str) -> None:
     store = open_store(url)
     with forked(lambda pipe: lead_and_wait(url, pipe, fork=False)) as (pid, pipe):
         old = int.from_bytes(os.read(pipe, 16)[:8], "big")
         assert store.lead() is None
         assert not store.leading()
         os.kill(pid, signal.SIGKILL)
-        new, _ = took_over(store)
+        new = took_over(store)
     assert new > old
     store.close()
 
@@ -185,7 +186,7 @@ def test_a_forked_child_does_not_keep_the_leadership_of_its_dead_parent(url: str
         try:
             assert store.lead() is None
             os.kill(pid, signal.SIGKILL)
-            new, _ = took_over(store)
+            new = took_over(store)
         finally:
             os.kill(orphan, signal.SIGKILL)
     assert new > int.from_bytes(said[:8], "big")

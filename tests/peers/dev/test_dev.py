@@ -154,7 +154,7 @@ def test_files_go_both_ways_by_scp_and_sftp(house: House, tmp_path: Path) -> Non
 
 def _page(port: int, path: str = "/") -> bytes:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
             body: bytes = answer.read()
             return body
     except (OSError, urllib.error.URLError):

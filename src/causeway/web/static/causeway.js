@@ -63,14 +63,18 @@
     const link = event.target.closest?.("a[data-ask]");
     if (link) asked = link.getAttribute("href");
   });
-  document.addEventListener("htmx:after:swap", () => {
-    if (asked && ask?.querySelector("form") && !ask.open) ask.showModal();
+  document.addEventListener("htmx:after:swap", (event) => {
+    // The dialog itself is the source where a refresh replaced the link meanwhile.
+    const source = event.detail?.ctx?.sourceElement;
+    const answered = source === ask || source?.matches?.("a[data-ask]");
+    if (answered && ask?.querySelector("form") && !ask.open) ask.showModal();
   });
   ask?.addEventListener("close", () => {
+    // The browser says this a little later: the next question may have been asked by then.
+    if (ask.open) return;
     ask.replaceChildren();
     // A refresh may have put another element in the link's place meanwhile.
     document.querySelector(`a[data-ask][href="${CSS.escape(asked)}"]`)?.focus();
-    asked = "";
   });
 
   // --- logs ---------------------------------------------------------------------------------
