@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,29 @@ def test_an_end_waits_for_the_accounts_where_they_are_kept(house: House) -> None
     assert house.ledger.counts().accounts == (7,)
     house.clock.ms += 10_000
     assert house.watch().phase == Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("others", "age_ms", "pause_ms"),
+    [
+        (0, 100, 10),
+        (0, 1_000, 20),
+        (0, 59_000, 20),
+        (0, 61_000, 500),
+        (4, 1_000, 50),
+        (4, 5_000, 100),
+        (99, 59_000, 500),
+    ],
+)
+def test_what_waits_is_looked_at_as_often_as_there_are_few(
+    house: House, others: int, age_ms: int, pause_ms: int
+) -> None:
+    at = house.add()
+    house.ledger.submitted(at, house.told(), None)
+    for number in range(others):
+        house.ledger.attempts[(f"urn:other{number}", 1)] = replace(
+            at, told=replace(house.told(), job=f"urn:other{number}", tag=f"tag{number}")
+        )
+    house.clock.ms += age_ms
+    house.ledger.watch(until_ms=0)
+    assert at.look_ms - house.clock.ms == pause_ms

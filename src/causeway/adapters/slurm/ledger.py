@@ -41,6 +41,10 @@ LOOK_MS_RUNNING = 250
 LOOK_MS_MAX = 2_500
 LOOK_SHARE = 20
 """A folder is looked at after a twentieth of the time that it has been as it is."""
+FRESH_MS = 60_000
+LOOK_MS_EACH = 20
+"""What has been handed over lately is looked at as often as this allows for all such together: a
+job that Slurm starts within seconds must not wait for a twentieth of them once more."""
 GRANT_SHARE = 16
 RUNNER_MS = 2_000
 """How long a runner has for killing its program before Slurm is asked. It does that better: it
@@ -74,6 +78,8 @@ class Ledger:
         self.doomed = Doomed()
         self.shown: dict[Key, Status] = {}
         """What `poll` is to show."""
+        self._expected = 0
+        """How many have not started yet."""
 
     # -- beginning ------------------------------------------------------------------------------
 
@@ -266,6 +272,8 @@ class Ledger:
         """Look into every folder that is due; return when the next one is."""
         now = self._now()
         due = now + IDLE_MS
+        expected = (not at.started_ms and at.outcome is None for at in self.attempts.values())
+        self._expected = sum(expected)
         for at in list(self.attempts.values()):
             if at.submitting or (at.outcome is not None and at.published):
                 continue
@@ -353,9 +361,13 @@ class Ledger:
             share = (now - max(at.quiet_ms, at.kill_at_ms - at.stop_ms)) // LOOK_SHARE
             return min(max(LOOK_MS_MIN, share), LOOK_MS_RUNNING)
         if not at.started_ms:
-            share = (now - at.since_ms) // LOOK_SHARE
-            begun = any(rank.waiting for rank in at.ranks)
-            return LOOK_MS_MIN if begun else min(max(LOOK_MS_MIN, share), LOOK_MS_WAITING)
+            if any(rank.waiting for rank in at.ranks):
+                return LOOK_MS_MIN
+            age = now - at.since_ms
+            share = age // LOOK_SHARE
+            if age < FRESH_MS:
+                share = min(share, self._expected * LOOK_MS_EACH)
+            return min(max(LOOK_MS_MIN, share), LOOK_MS_WAITING)
         share = (now - at.started_ms) // LOOK_SHARE
         most = min(max(LOOK_MS_RUNNING, at.for_ms // GRANT_SHARE), LOOK_MS_MAX)
         return min(max(LOOK_MS_MIN, share), most)
