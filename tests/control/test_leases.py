@@ -11,9 +11,22 @@ from harness import Centre, Island, member
 from causeway.control import rounds
 from causeway.model.errors import Conflict, NotFound, StaleFence, Unauthenticated
 from causeway.model.islands import IslandState
-from causeway.model.jobs import AttemptState, JobState, OnDisconnect, StopIntent
+from causeway.model.jobs import (
+    AttemptState,
+    CheckpointPolicy,
+    JobState,
+    OnDisconnect,
+    StopIntent,
+)
 from causeway.model.parties import AccessRole
 from causeway.model.protocol import AttemptReport
+
+
+def with_engine(centre: Centre, engine: str) -> Island:
+    island = centre.island()
+    island.inventory = replace(island.inventory, engine=engine)
+    island.sync()
+    return island
 
 
 def _state(centre: Centre, island: str) -> IslandState:
@@ -98,6 +111,45 @@ def test_a_job_that_waits_stays_with_its_island(centre: Centre) -> None:
     island.sync(report)
     job = centre.job(job_id)
     assert (job.state, job.fence) == (JobState.RUNNING, 1)
+
+
+@pytest.mark.parametrize(
+    ("engine", "saves", "said", "state"),
+    [
+        ("local", False, None, JobState.QUEUED),
+        ("slurm", True, None, JobState.QUEUED),
+        ("slurm", False, None, JobState.DISCONNECTED),
+        ("slurm", False, OnDisconnect.MOVE, JobState.QUEUED),
+        ("local", True, OnDisconnect.WAIT, JobState.DISCONNECTED),
+    ],
+)
+def test_who_does_not_say_moves_unless_an_outside_engine_runs_it_without_checkpoints(
+    centre: Centre, engine: str, saves: bool, said: OnDisconnect | None, state: JobState
+) -> None:
+    island = with_engine(centre, engine)
+    job_id = centre.one(on_disconnect=said, checkpoint=CheckpointPolicy() if saves else None)
+    start = island.taken()
+    assert start.deadline_stop is (state is JobState.QUEUED)
+    # Agents one version behind know only jobs that say it.
+    assert start.spec.on_disconnect is not None
+    island.running(start)
+    centre.after(60_000)
+    job = centre.job(job_id)
+    assert job.state is state
+    if state is JobState.DISCONNECTED:
+        (reason,) = job.reasons
+        assert ("asked to wait" in reason.message) is (said is not None)
+
+
+def test_what_was_decided_at_placement_holds_though_the_island_changes(centre: Centre) -> None:
+    """Its agent was told so; a centre that thought otherwise would run the job twice."""
+    island = with_engine(centre, "slurm")
+    job_id = centre.one()
+    report = island.running(island.taken())
+    island.inventory = replace(island.inventory, engine="local")
+    island.sync(report)
+    centre.after(60_000)
+    assert centre.job(job_id).state is JobState.DISCONNECTED
 
 
 def test_a_returned_island_that_may_not_have_heard_of_a_lease_is_told_again(

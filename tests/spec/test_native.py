@@ -233,7 +233,7 @@ _specs = st.builds(
         interval_s=st.integers(1, 10**6).map(lambda ms: ms / 1000),
         keep=st.integers(1, 100),
     ),
-    on_disconnect=st.sampled_from(OnDisconnect),
+    on_disconnect=st.none() | st.sampled_from(OnDisconnect),
     retry=st.builds(RetryPolicy, user=st.integers(0, 1000), no_progress_max=st.integers(1, 9)),
     time_limit_s=st.integers(0, 10**6).map(float),
     idle_limit_s=st.integers(1, 10**6).map(float),

@@ -374,15 +374,18 @@ def version(state: State, island: str) -> str:
 
 
 def _start(state: State, job: Job, attempt: Attempt) -> StartCommand:
+    # What a stored job says itself holds also for attempts placed before they kept it.
+    cut_off = job.spec.on_disconnect or attempt.on_disconnect
     return StartCommand(
         job=job.id,
         fence=attempt.fence,
-        spec=job.spec,
+        # Agents one version behind know only jobs that say it.
+        spec=replace(job.spec, on_disconnect=cut_off),
         tenant=job.tenant,
         secrets={},
         resume=attempt.resumed_from,
         resume_step=attempt.resumed_step,
-        deadline_stop=job.spec.on_disconnect is OnDisconnect.MOVE,
+        deadline_stop=cut_off is OnDisconnect.MOVE,
         number=job.number,
         group_number=job.group_number,
     )

@@ -28,7 +28,7 @@ from causeway.model.jobs import (
 )
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.model.values import replace
-from causeway.recover import after_end, budget, stalls
+from causeway.recover import after_end, budget, on_disconnect, stalls
 
 ATTEMPTS_KEPT = 500
 """Attempts that a job carries with it. Retry budgets end a batch job long before; a service that is
@@ -64,6 +64,7 @@ def place(tx: Tx, job: Job, decision: Place, pool: PoolView) -> Job:
         resumed_from=resume.artifact if resume else "",
         resumed_step=resume.step if resume else -1,
         last_step=resume.step if resume else -1,
+        on_disconnect=on_disconnect(job.spec, engine=pool.engine),
         reasons=decision.reasons,
     )
     placed = replace(

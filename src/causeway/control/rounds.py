@@ -20,6 +20,12 @@ Verdicts = Callable[
 ]
 Matches = Callable[[str, PoolView], bool]
 
+ASKED = "the job asked to wait for it"
+ASSUMED = (
+    "it is waited for, as its engine runs the job on without the agent and there is no checkpoint "
+    "to go on from elsewhere"
+)
+
 
 def expire(tx: Tx, settings: Settings) -> None:
     """Suspect islands whose lease ran out; lose those whose skew allowance has passed too."""
@@ -52,15 +58,15 @@ def _lost(tx: Tx, island: Island, silent_ms: int) -> None:
 
 
 def cut_off(tx: Tx, job: Job, island: Island, silent_ms: int) -> None:
-    """Do what the job asked for when its island cannot be reached."""
-    if job.spec.on_disconnect is OnDisconnect.WAIT:
+    """Do what the job asked for, or is done by default, when its island cannot be reached."""
+    if (job.spec.on_disconnect or job.attempts[-1].on_disconnect) is OnDisconnect.WAIT:
         # Its agent does not stop it at the deadline either, so even one that is being stopped may
         # still run, and nothing may take its place.
         reason = Reason(
             token=Token.DISCONNECTED,
             severity=Severity.WAIT,
             message=f"{island.profile.name} has been silent for {silent_ms / 1000:.1f} s; "
-            "the job asked to wait for it",
+            f"{ASKED if job.spec.on_disconnect else ASSUMED}",
             try_this=f"causeway lost {island.profile.name}",
         )
         if job.state is JobState.STOPPING:

@@ -242,7 +242,8 @@ class JobSpec:
     outputs: tuple[str, ...] = ()
     """Paths below the working folder that become artefacts when the job succeeds."""
     checkpoint: CheckpointPolicy | None = None
-    on_disconnect: OnDisconnect = OnDisconnect.MOVE
+    on_disconnect: OnDisconnect | None = None
+    """None: `recover.on_disconnect` decides it where the job is placed."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     time_limit_s: float = 0.0
     """0: none."""
@@ -346,6 +347,8 @@ class Attempt:
     resumed_from: str = ""
     """Artefact of the checkpoint that it started from."""
     resumed_step: int = -1
+    on_disconnect: OnDisconnect = OnDisconnect.MOVE
+    """What happens when its island is cut off: what the job says, else as decided at placement."""
     first_step_ms: int = 0
     """When it reported its first new step; 0 until then."""
     last_step: int = -1

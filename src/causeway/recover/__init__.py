@@ -3,6 +3,7 @@
     decide         an attempt ended badly: try again (when?) or give up, with the reasons
     budgets        what each class of failure has used of its retries, and the row without progress
     diagnosis      a program's last words -> the class of its end, with the reason
+    cut_off        an island cannot be reached: whether its job moves or waits, unless it says
     faults         the fault library: signals -> cause -> action; classes of exit codes
     availability   white-paper availability, Young, Daly, expected ETTR, best checkpoint interval
     measured       MTBF, MTTR and goodput of one job, from its own attempts
@@ -20,6 +21,7 @@ from causeway.recover.availability import (
     young_interval_s,
 )
 from causeway.recover.budgets import Standing, budget, stalls, standing
+from causeway.recover.cut_off import on_disconnect
 from causeway.recover.decide import Verdict, after_end
 from causeway.recover.diagnosis import LAST_WORDS_BYTES, Diagnosis, asks_why, diagnosis
 from causeway.recover.faults import FAULTS_FILE, Fault, classify, diagnose, parse
@@ -44,6 +46,7 @@ __all__ = [
     "diagnosis",
     "expected_ettr_share",
     "measured",
+    "on_disconnect",
     "parse",
     "stalls",
     "standing",

@@ -19,6 +19,7 @@ from causeway.model.jobs import (
     CheckpointPolicy,
     JobKind,
     JobSpec,
+    OnDisconnect,
     RetryPolicy,
 )
 from causeway.model.values import replace
@@ -294,6 +295,10 @@ def _retry(f: Fields, field: str, default: RetryPolicy) -> RetryPolicy:
     return found
 
 
+def _on_disconnect(f: Fields, field: str, default: OnDisconnect | None) -> OnDisconnect | None:
+    return f.choice(field, default or OnDisconnect.MOVE) if f.has(field) else default
+
+
 def _isolation(f: Fields, field: str, _: str) -> str:
     isolation = f.text(field)
     if isolation and isolation not in ISOLATIONS:
@@ -313,7 +318,7 @@ def _check_isolation(f: Fields, found: Mapping[str, Any], defaults: JobSpec) -> 
 
 _ENDURANCE: dict[str, tuple[str, Read]] = {
     "checkpoint": ("checkpoint", _checkpoint),
-    "on_disconnect": ("on_disconnect", Fields.choice),
+    "on_disconnect": ("on_disconnect", _on_disconnect),
     "retry": ("retry", _retry),
     "time_limit": ("time_limit_s", _duration),
     "expected_run": ("expected_run_s", _duration),

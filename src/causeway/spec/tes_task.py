@@ -100,7 +100,7 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
     "island_system": ("", "`true`: run in the island's own system instead of the image."),
     "isolation": ("isolation", "Least level: `process`, `limits`, `sandbox`."),
     "objective": ("objective", "`cheapest`, `fastest` or `greenest`."),
-    "on_disconnect": ("on_disconnect", "`move` (default) or `wait`."),
+    "on_disconnect": ("on_disconnect", "`move` or `wait`; as in job files."),
     "preemption_retries": ("retry.preemption", "Tries after it gave way; 0: end as `PREEMPTED`."),
     "price_cap_per_device_h": ("price_cap_per_device_h", "Most that a device-hour may cost, USD."),
     "priority": ("priority", "-100 to 100."),

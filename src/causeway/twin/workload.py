@@ -77,7 +77,7 @@ def spec_of(chance: random.Random, name: str) -> JobSpec:
         num_nodes=chance.choice((1, 1, 1, 2, 3)),
         checkpoint=CheckpointPolicy(interval_s=120) if saves else None,
         outputs=("model",) if chance.random() < 0.3 else (),
-        on_disconnect=OnDisconnect.WAIT if wait else OnDisconnect.MOVE,
+        on_disconnect=OnDisconnect.WAIT if wait else None,
         retry=RetryPolicy(user=chance.choice((0, 0, 2)), island=200, preemption=500, refused=200),
         priority=chance.choice((0, 0, 0, 10, 50)),
         spot=chance.random() < 0.8,
