@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from causeway.discover import Filter
 
 DEFAULT_TENANT = "default"
-ENGINES = ("local", "slurm")
+ENGINES = ("local", "slurm", "ray")
 """What may run the work of an island."""
 
 
@@ -268,6 +268,10 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
             from causeway.adapters.slurm import open_engine as open_slurm
 
             return open_slurm(settings, root=root, clock=clock)
+        case "ray":
+            from causeway.adapters.ray import open_engine as open_ray
+
+            return open_ray(settings, root=root, clock=clock)
     raise InvalidInput(
         f"there is no engine {kind!r}",
         where="$.engine.kind",
