@@ -199,10 +199,23 @@ def test_a_killed_agent_finds_its_jobs_again_and_doubles_none(federation: Federa
         assert federation.log(job).count("begun") == 1
 
 
+def test_what_keeps_no_checkpoint_waits_for_its_island(federation: Federation) -> None:
+    job = federation.submit(COUNTING.replace("sleep 6", "sleep 12"))
+    found = federation.until(job, "it runs", lambda found: found["state"] == "running")
+    name = federation.where(found)
+    federation.world.kill(name)
+    federation.until(job, "it is cut off", lambda found: found["state"] == "disconnected")
+    federation.world.join(name, federation.world.folder / f"{name}.toml")
+    found = federation.succeeds(job)
+    assert len(found["attempts"]) == 1
+    assert federation.log(job).count("begun") == 1
+
+
 def test_a_dead_agent_that_does_not_come_back_leaves_nothing_running(
     federation: Federation,
 ) -> None:
-    job = federation.submit(COUNTING.replace("sleep 6", "sleep 600"))
+    moves = "on_disconnect: move\n" + COUNTING.replace("sleep 6", "sleep 600")
+    job = federation.submit(moves)
     found = federation.until(job, "it runs", lambda found: found["state"] == "running")
     name = federation.where(found)
     cluster = federation.clusters[name]
