@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("dev stop", "dev:stop", JOBS, "Save a session's folder and end it."),
     ("dev proxy", "dev:proxy", JOBS, "Carry one connection of ssh to a session."),
     ("bootstrap", "bootstrap:bootstrap", FLEET, "Let SSH hosts join as islands."),
+    ("burst", "burst:burst", FLEET, "Rent machines for waiting work, within a budget."),
     ("islands", "fleet:islands", FLEET, "List the islands that joined."),
     ("latency", "fleet:latency", FLEET, "Show how far islands are from one another."),
     ("offers", "fleet:offers", FLEET, "Search live offers."),
