@@ -27,7 +27,8 @@ class Dashboard:
 
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         """`transport` stands in for the network in tests."""
-        trust = ssl.create_default_context(cafile=settings.verify or None)
+        secure = settings.url.startswith("https://")
+        trust = ssl.create_default_context(cafile=settings.verify or None) if secure else False
         self._client = httpx.Client(
             base_url=settings.url.rstrip("/"),
             timeout=settings.timeout_s,
