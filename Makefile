@@ -17,8 +17,10 @@ CWLTES := .venv-peers-cwltes
 CWLTES_STAMP := $(CWLTES)/.ready
 TOIL := .venv-peers-toil
 TOIL_STAMP := $(TOIL)/.ready
+RAY := .venv-peers-ray
+RAY_STAMP := $(RAY)/.ready
 
-.PHONY: demo demo-check test engines peers lint simulate bench docs screenshots soak clean
+.PHONY: demo demo-check test engines peers ray lint simulate bench docs screenshots soak clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -52,6 +54,11 @@ $(TOIL_STAMP): tests/peers-toil.txt
 	$(TOIL)/bin/pip install --quiet -r tests/peers-toil.txt
 	touch $(TOIL_STAMP)
 
+$(RAY_STAMP): tests/peers-ray.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install --quiet -r tests/peers-ray.txt
+	touch $(RAY_STAMP)
+
 demo: $(STAMP)  ## three islands, one training job, a killed island, a bill; leaves the dashboard up
 	$(BIN)/python -m causeway.demo
 
@@ -59,7 +66,7 @@ demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check
 
 test: lint  ## lint, types, import rules, and all tests that need no other engine
-	$(BIN)/pytest -m "not engines and not peers" -n $(WORKERS)
+	$(BIN)/pytest -m "not engines and not peers and not ray" -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples docs plugins
@@ -72,6 +79,9 @@ engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch,
 
 peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with other people's programs: Slurm, sshd, Snakemake, submitit, Dask, ...
 	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
+
+ray: $(STAMP) $(RAY_STAMP)  ## tests with two real Ray clusters, each in a network of its own (needs root)
+	$(BIN)/pytest -m ray
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
@@ -92,4 +102,4 @@ soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) demo-state
+	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) $(RAY) demo-state
