@@ -204,6 +204,30 @@ class Cluster:
         found = self.ask("/api/jobs/").json()
         return [one for one in found if not states or one["status"] in states]
 
+    def fill(self) -> list[str]:
+        """Have somebody else's jobs hold every CPU; return their names."""
+        made = []
+        for number, plan in enumerate(self.plans):
+            job = {"entrypoint": "sleep 600", "entrypoint_num_cpus": plan.cpus}
+            job |= {"submission_id": f"other-{time.time_ns()}-{number}"}
+            reply = self.ask("/api/jobs/", "POST", json=job)
+            assert reply.status_code == 200, reply.text
+            made.append(str(job["submission_id"]))
+        held = set(made)
+        self.until("others hold it all", lambda: held <= self.ids("RUNNING"))
+        return made
+
+    def empty(self, names: Sequence[str]) -> None:
+        """Have somebody else's jobs end."""
+        for name in names:
+            self.ask(f"/api/jobs/{name}/stop", "POST")
+        held = set(names)
+        self.until("others are gone", lambda: held <= self.ids("STOPPED"))
+
+    def ids(self, *states: str) -> set[str]:
+        """Return the names of Ray's jobs in some states."""
+        return {str(one["submission_id"]) for one in self.jobs(*states)}
+
     def processes(self, node: int | None = None) -> list[psutil.Process]:
         """Return the processes of its nodes."""
         found: list[psutil.Process] = []
