@@ -15,10 +15,11 @@ from causeway.api.http import body_of, json_response
 from causeway.control import submit
 from causeway.control.state import Tx
 from causeway.discover import compile_filter
-from causeway.model.errors import InvalidInput, NotFound, Unavailable
+from causeway.model.errors import Conflict, InvalidInput, NotFound, Unavailable
 from causeway.model.jobs import Submission
 from causeway.model.parties import AccessRole, Caller
 from causeway.spec import parse_bytes
+from causeway.spec.job import CHECKPOINT_OF
 
 KEY_CHARS_MAX = 255
 
@@ -93,7 +94,8 @@ async def accept(
         known = await door.stored(lambda store: store.keys(caller.tenant, keys))
     held: dict[str, str] = {}
     for name in _named([s for s, key in items if known.get(key) is None]):
-        held[name] = await asyncio.to_thread(_hold, door, caller.tenant, name)
+        asked = await _checkpoint(door, caller, name) if name.startswith(CHECKPOINT_OF) else name
+        held[name] = await asyncio.to_thread(_hold, door, caller.tenant, asked)
 
     def command(tx: Tx) -> list[submit.Submitted]:
         if door.plane.epoch != epoch and keys:
@@ -123,6 +125,18 @@ def _named(submissions: list[Submission]) -> set[str]:
     """Return every artefact that the submissions name, by id or by its name in the library."""
     specs = (member.spec for submission in submissions for member in submission.members)
     return {name for spec in specs for name in (spec.workdir, *spec.inputs.values()) if name}
+
+
+async def _checkpoint(door: Door, caller: Caller, name: str) -> str:
+    """Return the artefact of a job's newest checkpoint, however far the job itself is."""
+    job = await door.job(caller, name.removeprefix(CHECKPOINT_OF))
+    if job.checkpoint is None:
+        raise Conflict(
+            f"job {job.spec.name} has no checkpoint yet that is whole at the centre",
+            where="$.inputs",
+            hint=f"causeway status {job.spec.name} shows the newest; submit again then",
+        )
+    return job.checkpoint.artifact
 
 
 def _hold(door: Door, tenant: str, name: str) -> str:

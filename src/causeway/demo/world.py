@@ -104,7 +104,7 @@ class World:
         """Start the control plane and wait until it leads."""
         state = self.folder / "centre"
         process = self.start("centre", "up", "--state", str(state), "--port", str(self.port))
-        self.until("the control plane leads", 30, self._leads)
+        self.until("the control plane leads", 120, self._leads)
         self.client.headers["authorization"] = f"Bearer {self.token}"
         return process
 

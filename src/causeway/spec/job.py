@@ -46,6 +46,9 @@ ISOLATIONS = ("process", "limits", "sandbox", "container")
 
 _ARTIFACT = re.compile(r"sha256:[0-9a-f]{64}\Z|urn:cpi:[a-z0-9.-]+:(?:artifact|model|dataset):")
 
+CHECKPOINT_OF = "checkpoint:"
+"""Before a job, as an input: its newest checkpoint that is whole at the centre."""
+
 
 def is_artifact(reference: str) -> bool:
     """Say whether a reference names an artefact outright, rather than a local path."""
@@ -57,7 +60,8 @@ def is_local(reference: str) -> bool:
 
     A bare word is a name in the library; a path says so with a slash or a leading dot.
     """
-    return not is_artifact(reference) and not is_library(reference)
+    named = reference.startswith(CHECKPOINT_OF) or is_library(reference)
+    return not named and not is_artifact(reference)
 
 
 class Reader:
