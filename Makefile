@@ -20,7 +20,7 @@ TOIL_STAMP := $(TOIL)/.ready
 RAY := .venv-peers-ray
 RAY_STAMP := $(RAY)/.ready
 
-.PHONY: demo demo-check test engines peers ray lint simulate bench docs screenshots soak clean
+.PHONY: demo demo-check test engines peers ray kubernetes lint simulate bench docs screenshots soak clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -66,7 +66,7 @@ demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check
 
 test: lint  ## lint, types, import rules, and all tests that need no other engine
-	$(BIN)/pytest -m "not engines and not peers and not ray" -n $(WORKERS)
+	$(BIN)/pytest -m "not engines and not peers and not ray and not kubernetes" -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples docs plugins
@@ -82,6 +82,10 @@ peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with othe
 
 ray: $(STAMP) $(RAY_STAMP)  ## tests with two real Ray clusters, each in a network of its own (needs root)
 	$(BIN)/pytest -m ray
+
+kubernetes: $(STAMP)  ## tests with a real Kubernetes 1.20 control plane, built from Debian's source once (needs root; seven minutes of CPU) and kept in ~/.cache/causeway
+	bash tests/peers/kubernetes/build.sh
+	$(BIN)/pytest -m kubernetes
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from causeway.discover import Filter
 
 DEFAULT_TENANT = "default"
-ENGINES = ("local", "slurm", "ray")
+ENGINES = ("local", "slurm", "ray", "kubernetes")
 """What may run the work of an island."""
 
 
@@ -268,6 +268,10 @@ def open_engine(profile: Path, *, root: Path, clock: Clock, visible: Sequence[Pa
             from causeway.adapters.slurm import open_engine as open_slurm
 
             return open_slurm(settings, root=root, clock=clock)
+        case "kubernetes":
+            from causeway.adapters.kubernetes import open_engine as open_kubernetes
+
+            return open_kubernetes(settings, root=root, clock=clock)
         case "ray":
             from causeway.adapters.ray import open_engine as open_ray
 
