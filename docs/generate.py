@@ -343,6 +343,8 @@ _EVERY_PART: dict[str, object] = {
     "service": {},
     "array": {"count": 1},
 }
+_SOME_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE2tnYCYq1Hc0y7rCWkYk3WQ0m6m2v4k1x0B8y5q9d2e"
+"""A rental has nothing to run, so it is read on its own."""
 
 
 def job_fields() -> list[str]:
@@ -363,6 +365,7 @@ def job_fields() -> list[str]:
     try:
         native.submission(_EVERY_PART)
         native.submission({"stages": [{"name": "a", "run": "true", "needs": []}]})
+        native.submission({"rent": {"key": _SOME_KEY}})
     finally:
         Fields.done = plain  # type: ignore[method-assign]
     stage_only = {"stages.name", "stages.needs"}

@@ -48,6 +48,8 @@ def _beyond_engine(spec: JobSpec, inventory: Inventory) -> str:
         return f"isolation {spec.isolation!r} does not work here (there is {levels})"
     if spec.image and not inventory.images:
         return "container images cannot be run here"
+    if spec.rental is not None and spec.rental.product.value not in inventory.rents:
+        return f"this island cannot hand over {spec.rental.product.value}"
     return ""
 
 

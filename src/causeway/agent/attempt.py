@@ -23,6 +23,7 @@ from causeway.model.protocol import (
     Phase,
     ProgressPoint,
     StartCommand,
+    Wiped,
 )
 from causeway.model.usage import UsageTick
 from causeway.model.values import replace
@@ -100,8 +101,9 @@ class Held:
     warm: bool = False
     restarts: int = 0
     started_ms: int = 0
-    """0 until its processes have started."""
+    """0 until its processes have started; of a rental: until its hand-over."""
     ended_ms: int = 0
+    """When its meter stopped: as its processes ended; of a rental: as its return was asked for."""
     ticks: tuple[UsageTick, ...] = ()
     """Not acknowledged yet."""
     acked: int = 0
@@ -121,6 +123,10 @@ class Held:
     """Failed uploads in a row."""
     retry_ms: int = 0
     looked: bool = False
+    wiping: bool = False
+    """Whether a wipe is under way; false again after a restart."""
+    wiped: Wiped | None = None
+    """What the last wipe of a rental found."""
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -237,4 +243,5 @@ def report(held: Held, now_ms: int, progress: tuple[ProgressPoint, ...]) -> Atte
         ticks=ticks,
         final=final and len(ticks) == len(held.ticks),
         outputs=held.outputs if final else {},
+        wiped=held.wiped,
     )

@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from causeway.agent import ticks
+from causeway.agent import renting, ticks
 from causeway.agent.attempt import OPEN, AgentJournal, Cause, Held, Key, Stage, report
 from causeway.agent.holdings import Holdings
 from causeway.agent.instructions import Instruction, Problem
 from causeway.model.islands import Health, Inventory, Profile
-from causeway.model.protocol import CheckpointReport, Phase, SyncReply, SyncRequest
+from causeway.model.protocol import CheckpointReport, Phase, SyncReply, SyncRequest, Wiped
 from causeway.model.resources import Capacity
 from causeway.model.values import replace
 from causeway.ports.engine import Status
@@ -240,7 +240,8 @@ class AgentCore:
             # The first step beyond where it resumed is news; later ones ride with the heartbeat.
             first = held.last_step <= held.start.resume_step
             moved = replace(held, last_step=book.progress[key].last_step)
-            book.put(moved, durable=False, news=first)
+            ready = renting.handed_over(moved, now_ms)
+            book.put(ready, durable=ready is not moved, news=first)
         return book.instructions()
 
     def on_checkpoint_found(
@@ -248,7 +249,9 @@ class AgentCore:
     ) -> list[Instruction]:
         """A complete checkpoint folder is there."""
         held = self._book.held.get((job, fence))
-        if held is not None and step > held.found_step:
+        # Nothing of a rental is kept, whatever its renter writes there.
+        kept = held is not None and held.start.spec.rental is None
+        if held is not None and kept and step > held.found_step:
             self._book.put(replace(held, found_step=step, tries=0, retry_ms=0))
             self._book.further(held.key, now_ms)
         return self._book.instructions()
@@ -275,6 +278,14 @@ class AgentCore:
         held = self._book.held.get((job, fence))
         if held is not None and held.stage is Stage.CLOSING:
             self._book.put(replace(held, looked=True), durable=False)
+            self._book.further(held.key, now_ms)
+        return self._book.instructions()
+
+    def on_wiped(self, job: str, fence: int, outcome: Wiped, *, now_ms: int) -> list[Instruction]:
+        """A wipe is over; what could not be removed is in the outcome."""
+        held = self._book.held.get((job, fence))
+        if held is not None and held.wiping:
+            self._book.wiped(held, outcome, now_ms)
             self._book.further(held.key, now_ms)
         return self._book.instructions()
 

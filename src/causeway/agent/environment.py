@@ -8,6 +8,7 @@ the agent's own environment leaks in.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,6 +52,21 @@ def environment(
         "SLURM_JOB_ID": str(start.number or local),
         "SLURM_NNODES": nodes,
     }
+    rental = spec.rental
+    if rental is not None:
+        envs["CAUSEWAY_RENTAL"] = json.dumps(
+            {
+                "product": rental.product.value,
+                "key": rental.key,
+                "port": rental.port,
+                "host_key": rental.host_key,
+                "cpus": max(1, spec.resources.cpu_milli // 1000),
+                "memory_bytes": spec.resources.memory_bytes,
+                "accelerators": spec.resources.accelerator.count
+                if spec.resources.accelerator
+                else 0,
+            }
+        )
     if start.resume:
         envs["CAUSEWAY_RESUME_DIR"] = str(folder / "resume")
     if spec.array_index >= 0:

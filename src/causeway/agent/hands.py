@@ -31,11 +31,13 @@ from causeway.agent.instructions import (
     Stop,
     UploadCheckpoint,
     UploadOutputs,
+    Wipe,
     WriteJournal,
 )
 from causeway.agent.instructions import Stage as StageInputs
 from causeway.agent.journal import JournalFile
 from causeway.agent.streams import LogStreams
+from causeway.agent.wiping import wipe
 from causeway.model.errors import (
     CausewayError,
     Conflict,
@@ -46,7 +48,7 @@ from causeway.model.errors import (
     Unavailable,
 )
 from causeway.model.jobs import FailureClass
-from causeway.model.protocol import CheckpointReport, StartCommand
+from causeway.model.protocol import CheckpointReport, StartCommand, Wiped
 from causeway.ports.artifacts import Transfer
 from causeway.ports.engine import Engine, Launch
 
@@ -181,6 +183,9 @@ class Hands:
             case UploadOutputs(job=job, fence=fence, paths=paths):
                 work = self._work(job, fence)
                 self._spawn(work, self._upload_outputs((job, fence), work, paths))
+            case Wipe(job=job, fence=fence):
+                work = self._work(job, fence)
+                self._spawn(work, self._wipe((job, fence), work))
             case Forget(job=job, fence=fence):
                 self._launch()
                 engine.forget(job, fence)
@@ -263,6 +268,16 @@ class Hands:
         self._find_checkpoint(key, work)
         work.told = await self._flush_logs(key, work)
         self.do(self.core.on_looked(*key, now_ms=self._now()))
+
+    async def _wipe(self, key: Key, work: Work) -> None:
+        if work.pushing is not None and not work.pushing.done():
+            await asyncio.wait([work.pushing])
+        outcome = await self._try(lambda: wipe(work.folder.path, *key))
+        if isinstance(outcome, Problem):
+            outcome = Wiped(files=0, bytes=0, processes=0, left=(outcome.message,))
+        for sentence in outcome.left:
+            log.warning("%s attempt %d is not wiped: %s", *key, sentence)
+        self.do(self.core.on_wiped(*key, outcome, now_ms=self._now()))
 
     async def _clear_away(self, key: Key, work: Work) -> None:
         if work.running:

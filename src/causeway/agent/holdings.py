@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from causeway.agent import ticks
+from causeway.agent import renting, ticks
 from causeway.agent.acceptance import refusal
 from causeway.agent.attempt import (
     ENDED,
@@ -38,13 +38,14 @@ from causeway.agent.instructions import (
     Stop,
     UploadCheckpoint,
     UploadOutputs,
+    Wipe,
     WriteJournal,
 )
 from causeway.agent.instructions import Stage as StageInputs
 from causeway.agent.progress import Progress
 from causeway.model.islands import Inventory, Profile
 from causeway.model.jobs import FailureClass, JobKind
-from causeway.model.protocol import Phase, StartCommand
+from causeway.model.protocol import Phase, StartCommand, Wiped
 from causeway.model.resources import Capacity
 from causeway.model.values import replace
 from causeway.ports.engine import Launch, Status
@@ -80,7 +81,7 @@ class Holdings:
         self.news = 0
         self.revision = 0
         self.held: dict[Key, Held] = {
-            held.key: replace(held, uploading=False, looked=False, retry_ms=0)
+            held.key: replace(held, uploading=False, wiping=False, looked=False, retry_ms=0)
             for held in journal.attempts
         }
         self.progress = {key: Progress(held.last_step) for key, held in self.held.items()}
@@ -122,10 +123,12 @@ class Holdings:
         return todo
 
     def free(self) -> Capacity:
-        """Return the capacity that no open attempt holds. What is being killed counts as free."""
+        """Return the capacity that no open attempt holds, and no rental that is not wiped. What is
+        being killed otherwise counts as free."""
         left = self.inventory.capacity
         for held in self.held.values():
-            if held.stage in OPEN and held.cause not in FENCED:
+            taken = held.stage in OPEN and held.cause not in FENCED
+            if taken or renting.to_be_wiped(held):
                 left = left.less(held.start.spec.resources, held.start.spec.num_nodes)
         return left
 
@@ -237,6 +240,9 @@ class Holdings:
             now = self.held[key]
             self.put(replace(now, released=True, cause=Cause.SUPERSEDED))
             return
+        if renting.to_be_wiped(held):
+            self.put(replace(held, released=True))
+            return
         if held.stage is Stage.STAGING:
             self._todo.append(CancelStage(job=held.start.job, fence=held.start.fence))
         self._drop(key)
@@ -297,7 +303,7 @@ class Holdings:
         if held.stage in (Stage.STAGING, Stage.READY):
             self.put(gone, news=True)
         elif held.stage is Stage.ENGINE and held.released:
-            self._drop(held.key)
+            self._end(replace(gone, stage=Stage.CLOSING))
         elif held.stage is Stage.ENGINE:
             over_ms = held.started_ms + held.cut_ms
             self.put(replace(gone, stage=Stage.CLOSING, ended_ms=over_ms))
@@ -315,6 +321,7 @@ class Holdings:
             )
             self._end(ended(held, gone, now_ms))
             return
+        held, status = renting.metered(held, status, now_ms)
         seen = observed(held, status)
         if status.phase in ENDED:
             over = ended(seen, status, now_ms)
@@ -328,7 +335,7 @@ class Holdings:
             self.put(ticks.cut(seen, status, elapsed_ms))
 
     def _end(self, over: Held) -> None:
-        if over.released:
+        if over.released and over.start.spec.rental is None:
             self._drop(over.key)
             return
         self.put(over)
@@ -339,7 +346,14 @@ class Holdings:
     def further(self, key: Key, now_ms: int) -> None:
         """Begin the upload that is due, or close an attempt that has nothing on its way."""
         held = self.held.get(key)
-        if held is None or held.uploading or held.released:
+        if held is None or held.uploading or held.wiping:
+            return
+        if held.stage is Stage.CLOSING and held.looked and renting.to_be_wiped(held):
+            if now_ms >= held.retry_ms:
+                self.put(replace(held, wiping=True, retry_ms=0), durable=False)
+                self._todo.append(Wipe(job=held.start.job, fence=held.start.fence))
+            return
+        if held.released:
             return
         if held.stage not in (Stage.ENGINE, Stage.CLOSING):
             return
@@ -360,6 +374,16 @@ class Holdings:
             elif now_ms >= held.retry_ms:
                 self.put(replace(held, uploading=True), durable=False)
                 self._todo.append(UploadOutputs(job=job, fence=fence, paths=wanted))
+
+    def wiped(self, held: Held, outcome: Wiped, now_ms: int) -> None:
+        """Go on where nothing is left, and wipe again after a while where something is."""
+        wait_ms = min(RETRY_MS << min(held.tries, UPLOAD_TRIES), RETRY_MS_MAX)
+        seen = replace(held, wiped=outcome, wiping=False, tries=0, retry_ms=0)
+        if outcome.left:
+            seen = replace(seen, tries=held.tries + 1, retry_ms=now_ms + wait_ms)
+        self.put(seen, news=seen.wiped != held.wiped)
+        if held.released and not outcome.left:
+            self._drop(held.key)
 
     def upload_failed(self, held: Held, problem: Problem, now_ms: int) -> None:
         """Count a failed upload, and set when the next try is due. Tries while the centre is out

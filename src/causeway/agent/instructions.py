@@ -75,6 +75,15 @@ class UploadOutputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wipe:
+    """Remove everything that a rental's attempt left here, and look whether it is gone; answer with
+    `on_wiped`. Its processes have ended, and its logs are told."""
+
+    job: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """The lease is good until this instant; for an engine whose attempts outlive the agent."""
 
@@ -108,6 +117,7 @@ Instruction = (
     | LastLook
     | UploadCheckpoint
     | UploadOutputs
+    | Wipe
     | Grant
     | Forget
 )

@@ -13,7 +13,7 @@ from causeway import perceive, price, recover, schedule
 from causeway.api import placement, submitting
 from causeway.api.door import Door, counts_of
 from causeway.api.endpoints import Endpoint
-from causeway.api.http import body_of, json_response, plain, whole, word
+from causeway.api.http import body_of, decode, json_response, plain, whole, word
 from causeway.api.views import JobView, bad_ends, job_view
 from causeway.control import rounds, submit
 from causeway.control.state import State
@@ -22,7 +22,7 @@ from causeway.model.events import Event
 from causeway.model.fleet import Snapshot, WaitingJob
 from causeway.model.jobs import TERMINAL, Job, JobKind, JobState, Submission
 from causeway.model.parties import AccessRole
-from causeway.spec import parse_bytes
+from causeway.spec import parse_bytes, rent
 from causeway.spec.units import since_ms
 
 PAGE = 100
@@ -81,6 +81,24 @@ async def cancel(door: Door, request: Request) -> Response:
     job = await door.job(caller, request.path_params["job"], unfinished=True)
     if job.state not in TERMINAL:
         job = await door.service.run(lambda tx: submit.cancel(tx, caller, job.id))
+    return json_response(job_view(job))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """The whole term that a rental is to have, counted from its hand-over."""
+
+    term: str
+    """E.g. `12h`."""
+
+
+async def extend(door: Door, request: Request) -> Response:
+    """Give a rental a longer term. The same call twice is one extension."""
+    caller = await door.caller(request, AccessRole.MEMBER)
+    asked = decode(await body_of(request), Extension)
+    term_s = rent.term_s(asked.term, "$.term")
+    job = await door.job(caller, request.path_params["job"])
+    job = await door.service.run(lambda tx: submit.extend(tx, caller, job.id, term_s))
     return json_response(job_view(job))
 
 
@@ -340,6 +358,14 @@ ENDPOINTS = (
         path="/v1/jobs/{job}/cancel",
         summary="Cancel a job",
         handler=cancel,
+        reply=JobView,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/jobs/{job}/extend",
+        summary="Give a rental a longer term",
+        handler=extend,
+        request=Extension,
         reply=JobView,
     ),
     Endpoint(

@@ -14,6 +14,7 @@ from causeway.model.jobs import (
     FailureClass,
     Job,
     JobState,
+    Product,
 )
 from causeway.model.reasons import Reason
 
@@ -31,9 +32,19 @@ _HEADLINES: dict[JobState, str] = {
 }
 
 
+_RENTAL_HEADLINES: dict[JobState, str] = {
+    JobState.STARTING: "Being made ready",
+    JobState.RUNNING: "Handed over",
+    JobState.STOPPING: "Being returned and wiped",
+    JobState.CANCELLED: "Returned",
+}
+
+
 def headline(job: Job) -> str:
     """Say in one line how a job is doing and, where it is not well, why."""
     text = _HEADLINES[job.state]
+    if job.spec.rental is not None:
+        text = _RENTAL_HEADLINES.get(job.state, text)
     attempt = job.attempts[-1] if job.attempts else None
     if attempt is not None and job.state in (
         JobState.PLACED,
@@ -132,6 +143,35 @@ def asked(job: Job) -> Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RentalView:
+    """What a rental is, and until when."""
+
+    product: Product
+    term_s: float
+    handed_over_ms: int
+    """When its current or last attempt was; 0: it is not yet."""
+    ends_ms: int
+    """When its term will be over; 0: it is not handed over now."""
+
+
+def rental_view(job: Job) -> RentalView | None:
+    """Return what a rental is; None for any other job."""
+    rental, left_ms = job.spec.rental, price.term_left_ms(job)
+    if rental is None or left_ms is None:
+        return None
+    last = job.attempts[-1] if job.attempts else None
+    # An end before the hand-over is booked as a start of no length; nothing was handed over then.
+    handed_ms = last.started_ms if last and (last.usage.ticks or job.current) else 0
+    runs = job.state is JobState.RUNNING
+    return RentalView(
+        product=rental.product,
+        term_s=rental.term_s,
+        handed_over_ms=handed_ms,
+        ends_ms=handed_ms + left_ms if runs else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job as the API returns it. Consumers should ignore fields that they do not know."""
 
@@ -176,6 +216,8 @@ class JobView:
     cost_micros: int
     """Rated on accepted usage so far."""
     currency: str
+    rental: RentalView | None
+    """What is rented, and until when; null for any other job."""
 
 
 def job_view(job: Job, *, attempts: bool = True) -> JobView:
@@ -216,4 +258,5 @@ def job_view(job: Job, *, attempts: bool = True) -> JobView:
         carbon_mg=sum(usage.carbon_mg for usage in usages),
         cost_micros=sum(costs.values()),
         currency=next(iter(costs), "USD"),
+        rental=rental_view(job),
     )

@@ -102,13 +102,14 @@ def start(
     """
     sessions.check_name(name)
     with Client.from_settings() as client:
-        session = _standing(client, name)
+        session = standing(client, name)
         if session is None:
             session = _begun(client, name, file, flags)
         else:
+            _no_rental(session)
             talk.say(f"{name} is there already: {local_id(session.job)}")
         try:
-            job = _until_running(client, session)
+            job = until_running(client, session)
             asyncio.run(dev_line.answering(client, session))
         except KeyboardInterrupt:
             talk.say(f"\nIt goes on without you; take it back with: causeway dev stop {name}")
@@ -122,7 +123,7 @@ def start(
 def ls(*, json: Json = False) -> int:
     """List the sessions that this machine knows, with where they run and what they cost so far."""
     with Client.from_settings() as client:
-        rows = [_row(client, one) for one in sessions.every()]
+        rows = [_row(client, one) for one in sessions.every() if not one.rental]
     talk.show(rows, _rows, as_json=json)
     return exits.OK
 
@@ -136,8 +137,9 @@ def stop(name: str, /, *, yes: Yes = False) -> int:
         Name of the session.
     """
     session = sessions.need(name)
+    _no_rental(session)
     with Client.from_settings() as client:
-        _same_centre(client, session)
+        same_centre(client, session)
         job = client.job(session.job)
         if job.get("state") not in ENDED:
             if session.save_s:
@@ -148,7 +150,7 @@ def stop(name: str, /, *, yes: Yes = False) -> int:
             client.cancel(session.job)
             client.wait(session.job, timeout_s=ENDED_S)
         job = client.job(session.job)
-        client.send(_secret_call(session, None))
+        client.send(secret_call(session, None))
     sessions.forget(session)
     point = job.get("checkpoint") or {}
     if point:
@@ -167,7 +169,7 @@ def proxy(name: str, /) -> int:
     """
     session = sessions.need(name)
     with Client.from_settings() as client:
-        _same_centre(client, session)
+        same_centre(client, session)
         asyncio.run(dev_line.carried(client, session))
     return exits.OK
 
@@ -175,7 +177,7 @@ def proxy(name: str, /) -> int:
 # --- beginning -----------------------------------------------------------------------------------
 
 
-def _same_centre(client: Client, session: Session) -> None:
+def same_centre(client: Client, session: Session) -> None:
     """Refuse to ask one control plane about another's session, or with its token."""
     if session.url not in client.urls:
         raise Conflict(
@@ -184,12 +186,20 @@ def _same_centre(client: Client, session: Session) -> None:
         )
 
 
-def _standing(client: Client, name: str) -> Session | None:
+def _no_rental(session: Session) -> None:
+    if session.rental:
+        raise Conflict(
+            f"{session.name} is a rental ({session.rental})",
+            hint=f"causeway rent return {session.name}, or another name",
+        )
+
+
+def standing(client: Client, name: str) -> Session | None:
     """Return the session of this name when its job has not ended."""
     session = sessions.load(name)
     if session is None:
         return None
-    _same_centre(client, session)
+    same_centre(client, session)
     try:
         ended = client.job(session.job).get("state") in ENDED
     except NotFound:
@@ -220,11 +230,11 @@ def _begun(client: Client, name: str, file: Path | None, flags: DevFlags) -> Ses
         talk.say(f"note: {talk.clean(note)}")
     for line in sheets.plan(client.plan(json.dumps(render_submission(job)))):
         talk.say(line)
-    client.send(_secret_call(session, json.dumps(secret)))
+    client.send(secret_call(session, json.dumps(secret)))
     try:
         made = client.submit(job, key=uuid.uuid4().hex)
     except CausewayError:
-        client.send(_secret_call(session, None))
+        client.send(secret_call(session, None))
         raise
     session = replace(session, job=str(made["id"]))
     sessions.keep(session, private)
@@ -264,12 +274,12 @@ def _before(client: Client, name: str) -> str:
     return str(point.get("artifact", "")) if job.get("state") in ENDED else ""
 
 
-def _secret_call(session: Session, value: str | None) -> calls.Call:
+def secret_call(session: Session, value: str | None) -> calls.Call:
     body = calls.post("", {"value": value}).body
     return calls.Call(method="PUT", path=f"/v1/secrets/{session.secret}", body=body)
 
 
-def _until_running(client: Client, session: Session) -> dict[str, Any]:
+def until_running(client: Client, session: Session) -> dict[str, Any]:
     """Wait, telling what it waits for."""
     told = ""
     while True:

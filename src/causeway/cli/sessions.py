@@ -55,6 +55,8 @@ class Session:
     jupyter_token: str
     idle_s: float
     save_s: float
+    rental: str = ""
+    """Product, where it is a rental (`causeway rent`) rather than a development session."""
 
     @property
     def host(self) -> str:

@@ -13,7 +13,7 @@ from causeway.model.errors import InvalidInput
 from causeway.model.jobs import Attempt, Job
 from causeway.model.usage import UsageTick
 from causeway.model.values import replace
-from causeway.price import default_shares
+from causeway.price import default_shares, term_left_ms
 from causeway.price import settle as settled
 
 
@@ -70,6 +70,10 @@ def _bounded(tx: Tx, job: Job, attempt: Attempt, tick: UsageTick, slack_ms: int)
     length, so that one fast clock costs its island what was impossible and nothing more.
     """
     limit_ms = max(0, tx.now_ms - attempt.leased_ms + slack_ms)
+    term_ms = term_left_ms(job)
+    if term_ms is not None:
+        # The stop at the end of a term takes a moment to arrive; that moment is nobody's to pay.
+        limit_ms = min(limit_ms, term_ms)
     earlier_cut = tick.seq > 0 and attempt.capped and tick.start_ms > attempt.usage.until_ms
     start_ms = attempt.usage.until_ms if earlier_cut else tick.start_ms
     length_ms = tick.end_ms - tick.start_ms

@@ -74,6 +74,12 @@ def _report(report: AttemptReport, at: str) -> None:
         for name in point.values:
             _text(f"{at}.progress.values", name)
     _pairs(report.outputs, f"{at}.outputs")
+    if report.wiped is not None:
+        _count(f"{at}.wiped.left", len(report.wiped.left), VALUES_MAX)
+        for sentence in report.wiped.left:
+            _text(f"{at}.wiped.left", sentence)
+        for figure in (report.wiped.files, report.wiped.bytes, report.wiped.processes):
+            _whole(f"{at}.wiped", figure, 0, AMOUNT_MAX)
 
 
 def _numbers(report: AttemptReport) -> Iterator[Bounds]:
@@ -116,10 +122,12 @@ def _inventory(inventory: Inventory) -> None:
         inventory.agent_version,
         *inventory.isolation[:VALUES_MAX],
         *inventory.warm[:VALUES_MAX],
+        *inventory.rents[:VALUES_MAX],
     ):
         _text(at, text)
     _count(f"{at}.isolation", len(inventory.isolation), VALUES_MAX)
     _count(f"{at}.warm", len(inventory.warm), VALUES_MAX)
+    _count(f"{at}.rents", len(inventory.rents), VALUES_MAX)
 
 
 def _capacity(at: str, capacity: Capacity) -> None:

@@ -183,7 +183,10 @@ class Plane:
         """Do what time alone asks for: expire leases, then schedule when something may change."""
         if not self._still_leads():
             return
-        for outcome in self.run([lambda tx: rounds.expire(tx, self.settings)]):
+        due: list[Command[Any]] = [lambda tx: rounds.expire(tx, self.settings)]
+        if self.state.rentals:
+            due.append(rounds.end_terms)
+        for outcome in self.run(due):
             outcome.get()
         now_ms = self.clock.monotonic_ms()
         if self.state.queue and now_ms >= self._next_retry_ms:

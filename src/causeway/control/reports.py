@@ -78,6 +78,8 @@ def _described(attempt: Attempt, report: AttemptReport) -> Attempt:
     restarts = max(attempt.restarts, report.restarts)
     # What the engine waits for, while it has not begun; an end brings its own message.
     message = report.message[:2000] if report.phase == Phase.STARTING else ""
+    if report.wiped is not None and report.wiped.left:
+        message = f"its room is not wiped yet: {report.wiped.left[0]}"[:2000]
     before = (attempt.isolation, attempt.warm, attempt.restarts, attempt.message)
     if (isolation, warm, restarts, message) == before:
         return attempt
@@ -133,6 +135,17 @@ def _ended(
         message=report.message[:2000],
         started_ms=attempt.started_ms or attempt.accepted_ms or tx.now_ms,
     )
+    if report.wiped is not None:
+        tx.fact(
+            "rental.wiped",
+            job.id,
+            tenant=job.tenant,
+            fence=attempt.fence,
+            island=attempt.island,
+            files=report.wiped.files,
+            bytes=report.wiped.bytes,
+            processes=report.wiped.processes,
+        )
     if report.phase == Phase.SUCCEEDED:
         lifecycle.succeed(tx, job, attempt, dict(report.outputs))
     elif report.phase == Phase.STOPPED:
@@ -179,6 +192,16 @@ def _advance(tx: Tx, job: Job, attempt: Attempt, report: AttemptReport) -> Job:
             warm=attempt.warm,
             since_lease_ms=tx.now_ms - attempt.leased_ms,
         )
+        if job.spec.rental is not None:
+            tx.fact(
+                "rental.handed_over",
+                job.id,
+                tenant=job.tenant,
+                fence=attempt.fence,
+                island=attempt.island,
+                product=job.spec.rental.product.value,
+                prepared_ms=attempt.started_ms - attempt.leased_ms,
+            )
     elif job.state is JobState.STOPPING and attempt.state is AttemptState.LEASED:
         attempt = replace(attempt, state=AttemptState.STARTING, accepted_ms=tx.now_ms)
         job = tx.put_job(lifecycle.with_attempt(job, attempt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 
-from causeway import perceive, schedule
+from causeway import perceive, price, schedule
 from causeway.control import lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import State, Tx
@@ -41,6 +41,17 @@ def expire(tx: Tx, settings: Settings) -> None:
             tx.put_island(
                 replace(island, state=IslandState.SUSPECT), "island.suspect", silent_ms=silent_ms
             )
+
+
+def end_terms(tx: Tx) -> None:
+    """Take rentals back whose term is over."""
+    for job_id in list(tx.state.rentals):
+        job = tx.job(job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            continue
+        left_ms = price.term_left_ms(job)
+        if left_ms is not None and tx.now_ms >= job.attempts[-1].started_ms + left_ms:
+            lifecycle.request_stop(tx, job, StopIntent.CANCEL, "its term is over")
 
 
 def _lost(tx: Tx, island: Island, silent_ms: int) -> None:

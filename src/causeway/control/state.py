@@ -55,6 +55,8 @@ class State:
     for the first ones has none for the others."""
     held: dict[str, dict[str, None]] = field(default_factory=dict)
     """Island -> ids of jobs whose current attempt holds capacity there."""
+    rentals: dict[str, None] = field(default_factory=dict)
+    """Ids of rentals whose current attempt holds capacity."""
     used: dict[str, Capacity] = field(default_factory=dict)
     """Pool -> what its held jobs take."""
     dependants: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class State:
             self.held.setdefault(attempt.island, {})[job.id] = None
             taken = self.used.get(attempt.pool, Capacity())
             self.used[attempt.pool] = taken.plus(job.spec.resources, job.spec.num_nodes)
+            if job.spec.rental is not None:
+                self.rentals[job.id] = None
             self._tell(attempt.island)
         elif job.state is JobState.PENDING and job.spec.kind is not JobKind.GROUP:
             for needed in job.spec.depends_on:
@@ -177,6 +181,7 @@ class State:
             self.held.get(attempt.island, {}).pop(job.id, None)
             taken = self.used.get(attempt.pool, Capacity())
             self.used[attempt.pool] = taken.less(job.spec.resources, job.spec.num_nodes)
+            self.rentals.pop(job.id, None)
             self._tell(attempt.island)
             self.dirty = True
         elif job.state is JobState.PENDING:

@@ -11,7 +11,7 @@ import msgspec
 from causeway.control import lifecycle
 from causeway.control.settings import Settings
 from causeway.control.state import Tx
-from causeway.model.errors import Conflict, NotFound, QuotaExceeded, Refused
+from causeway.model.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, Refused
 from causeway.model.identifiers import Kind, Urn, ulid
 from causeway.model.jobs import TERMINAL, Job, JobKind, JobSpec, JobState, Submission
 from causeway.model.parties import AccessRole, Caller
@@ -134,13 +134,17 @@ def _with_artifacts(spec: JobSpec, artifacts: Mapping[str, str]) -> JobSpec:
     return replace(spec, workdir=artifacts.get(spec.workdir, spec.workdir), inputs=inputs)
 
 
-def _check_tenant(tx: Tx, caller: Caller, submission: Submission) -> None:
-    tenant = tx.tenant(caller.tenant)
+def _check_budget(tx: Tx, name: str) -> None:
+    tenant = tx.tenant(name)
     if tenant.budget_micros is not None and tenant.spent_micros >= tenant.budget_micros:
         raise QuotaExceeded(
             f"project {tenant.name} has spent its budget of {tenant.budget_micros / 1e6:.2f}",
             hint="ask an operator to raise the budget",
         )
+
+
+def _check_tenant(tx: Tx, caller: Caller, submission: Submission) -> None:
+    _check_budget(tx, caller.tenant)
     for member in submission.members:
         for name in member.spec.secrets:
             if (caller.tenant, name) not in tx.state.secrets:
@@ -179,6 +183,34 @@ def cancel(tx: Tx, caller: Caller, job_id: str) -> Job:
         raise Refused("a viewer may not cancel jobs", hint="ask for a token with role member")
     job = owned(tx, caller, job_id)
     return lifecycle.cancel(tx, job, caller.token)
+
+
+def extend(tx: Tx, caller: Caller, job_id: str, term_s: float) -> Job:
+    """Give a rental a longer term, counted from its hand-over. The same term again changes
+    nothing, so the call may be repeated."""
+    if caller.role is AccessRole.VIEWER:
+        raise Refused("a viewer may not extend a rental", hint="ask for a token with role member")
+    job = owned(tx, caller, job_id)
+    rental = job.spec.rental
+    if rental is None:
+        raise InvalidInput(f"{job.spec.name} is not a rental", hint="causeway rent ls")
+    if job.state in TERMINAL or job.state is JobState.STOPPING:
+        raise Conflict(f"{job.spec.name} is returned already", hint="rent anew: causeway rent")
+    if term_s == rental.term_s:
+        return job
+    if term_s < rental.term_s:
+        raise Conflict(
+            f"its term is {rental.term_s:g} s already, and terms are not shortened",
+            hint=f"causeway rent return {job.spec.name}",
+        )
+    _check_budget(tx, job.tenant)
+    attempt = job.current
+    if attempt is not None:
+        most_s = tx.island(attempt.island).profile.policy.max_run_s
+        if most_s and term_s > most_s:
+            raise Refused(f"the owner of its island takes runs of at most {most_s:g} s")
+    spec = replace(job.spec, rental=replace(rental, term_s=term_s), expected_run_s=term_s)
+    return tx.put_job(replace(job, spec=spec), "rental.extended", term_s=term_s, by=caller.token)
 
 
 def owned(tx: Tx, caller: Caller, job_id: str) -> Job:

@@ -42,6 +42,8 @@ class PoolView:
     images: bool = False
     engine: str = "local"
     warm: tuple[str, ...] = ()
+    rents: tuple[str, ...] = ()
+    """Products that it can hand over to whoever rents its room."""
     price: Price
     purchase: Purchase = Purchase.ON_DEMAND
     pue: float = 1.5

@@ -136,6 +136,8 @@ class Inventory:
     """As the engine calls itself; empty where it has none of its own."""
     warm: tuple[str, ...] = ()
     """Warm environments that are ready to fork from."""
+    rents: tuple[str, ...] = ()
+    """Products (`model.jobs.Product`) that it can hand over."""
     measured_cpu_ncu: float = 0.0
     """TFLOP/s of a short FP32 matrix product on all cores; 0: not measured."""
     power_source: str = "model"

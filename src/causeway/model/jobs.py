@@ -33,6 +33,17 @@ class JobKind(StrEnum):
     """The parent of an array or a DAG; it runs nothing itself."""
 
 
+class Product(StrEnum):
+    """What a rental is handed over as."""
+
+    SHELL = "shell"
+    """A login by SSH."""
+    SLURM = "slurm"
+    """A Slurm cluster, each rank of the job a node of it."""
+    RAY = "ray"
+    """A Ray cluster, likewise."""
+
+
 class OnDisconnect(StrEnum):
     """What happens when the island is cut off (a dead one cannot be told from a cut-off one)."""
 
@@ -220,6 +231,21 @@ class DataLabel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rental:
+    """A job whose room is rented: handed over ready, metered from then to its return, wiped."""
+
+    product: Product
+    term_s: float
+    """How long it may be used, counted from each hand-over; what is metered never exceeds it."""
+    key: str
+    """Public SSH key that may come in."""
+    port: int = 0
+    """First of ten ports to try for its SSH server; 0: any, and the hand-over tells which."""
+    host_key: str = ""
+    """Name of the job's secret that holds its SSH server's private key; empty: it makes one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """What a person submits, after validation. One YAML, CLI, SDK and HTTP body is this value."""
 
@@ -276,6 +302,8 @@ class JobSpec:
     """Index within an array; -1 when not in one."""
     islands: int = 1
     """Members of its group, each on an island of its own; they train as one (`sdk.wide`)."""
+    rental: Rental | None = None
+    """Set: its program makes a product ready for a person; see docs/rent.md."""
     depends_on: tuple[str, ...] = ()
     """Jobs that must succeed first."""
     after: tuple[str, ...] = ()

@@ -80,6 +80,19 @@ class CheckpointReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wiped:
+    """What an island removed of a rental after its end, and found gone when it looked again."""
+
+    files: int
+    """Files, links and sockets of its folder; its sandbox took its own /tmp, /dev/shm and home."""
+    bytes: int
+    processes: int
+    """That had outlived the end and were killed."""
+    left: tuple[str, ...] = ()
+    """What is still there, in sentences; the room is not offered again while there is any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressPoint:
     """One measured step of a job: what the job itself wrote to its progress file."""
 
@@ -131,6 +144,8 @@ class AttemptReport:
     """No more ticks will follow; set with a terminal phase only."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output path -> artefact that is whole at the centre."""
+    wiped: Wiped | None = None
+    """Rentals only: what the last wipe found. The end is told once nothing is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

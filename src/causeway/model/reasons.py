@@ -79,6 +79,8 @@ class Token(StrEnum):
     """The island cannot isolate a job as strongly as asked."""
     IMAGE = "image"
     """The island cannot run container images."""
+    RENTAL = "rental"
+    """The island cannot hand over what is to be rented."""
     ALREADY_FAILED_HERE = "already_failed_here"
     """An earlier attempt was lost or failed there; others are preferred."""
     RETRIES_USED = "retries_used"

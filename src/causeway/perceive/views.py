@@ -163,6 +163,7 @@ def _lasting(island: str, profile: Profile, inventory: Inventory) -> PoolView:
         images=inventory.images,
         engine=inventory.engine,
         warm=inventory.warm,
+        rents=inventory.rents,
         price=_price(island, profile),
         purchase=profile.purchase,
         pue=profile.pue,

@@ -11,6 +11,7 @@ ever holds a float but the estimates of a quote. Three rules keep the books righ
     rate     usage and a price version -> an amount
     shares   the contract: who has which part of the revenue
     journal  an attempt's new usage -> one balanced transaction; checking and re-computing them
+    term     how much of a rental's term is left
     bill     transactions and attempts -> the lines that pages and the CLI print
 """
 
@@ -19,6 +20,7 @@ from causeway.price.journal import check, recompute, settle
 from causeway.price.quote import Quote, quote
 from causeway.price.rate import charge_between_micros, charge_micros
 from causeway.price.shares import CONTRACT, default_shares, split
+from causeway.price.term import term_left_ms
 
 __all__ = [
     "CONTRACT",
@@ -36,4 +38,5 @@ __all__ = [
     "recompute",
     "settle",
     "split",
+    "term_left_ms",
 ]

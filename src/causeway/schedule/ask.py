@@ -159,6 +159,7 @@ def shape_of(job: WaitingJob, forbidden: Hashable) -> Hashable:
         spec.checkpoint.interval_s if spec.checkpoint else None,
         spec.isolation,
         bool(spec.image),
+        spec.rental.product if spec.rental else None,
         bool(spec.secrets),
         spec.warm,
         spec.data,

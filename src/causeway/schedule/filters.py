@@ -195,6 +195,20 @@ def image(ask: Ask, pool: PoolView) -> Reason | None:
     return _block(Token.IMAGE, f"{pool.name} cannot run container images.", image=ask.spec.image)
 
 
+def rental(ask: Ask, pool: PoolView) -> Reason | None:
+    """Exclude islands that cannot hand over what is to be rented."""
+    asked = ask.spec.rental
+    if asked is None or asked.product.value in pool.rents:
+        return None
+    return _block(
+        Token.RENTAL,
+        f"{pool.name} hands over {', '.join(pool.rents) or 'nothing'}; it asks for "
+        f"{asked.product.value}.",
+        asked=asked.product.value,
+        offered=", ".join(pool.rents),
+    )
+
+
 def spot(ask: Ask, pool: PoolView) -> Reason | None:
     """Exclude interruptible capacity when the job refuses it."""
     if ask.spec.spot or pool.purchase is not Purchase.SPOT:
@@ -340,6 +354,7 @@ FILTERS: tuple[Filter, ...] = (
     too_small,
     isolation,
     image,
+    rental,
     spot,
     price_cap,
     where,
@@ -364,6 +379,7 @@ def relevant(ask: Ask) -> tuple[Filter, ...]:
         accelerator: spec.resources.accelerator is None,
         isolation: not spec.isolation,
         image: not spec.image,
+        rental: spec.rental is None,
         spot: spec.spot,
         where: not spec.where,
         deadline: not spec.deadline_ms,

@@ -168,6 +168,10 @@ class Client:
         """Stop a job. Stopping one that has ended changes nothing."""
         return self._dict(calls.post(f"/v1/jobs/{part(job)}/cancel"))
 
+    def extend(self, job: str, term: str) -> dict[str, Any]:
+        """Give a rental a longer term (`12h`), counted from its hand-over."""
+        return self._dict(calls.post(f"/v1/jobs/{part(job)}/extend", {"term": term}))
+
     def logs(
         self,
         job: str,

@@ -23,6 +23,7 @@ from causeway.model.jobs import (
     RetryPolicy,
 )
 from causeway.model.values import replace
+from causeway.spec import rent
 from causeway.spec.asked import resources
 from causeway.spec.fields import (
     ENV_NAME,
@@ -97,6 +98,7 @@ class Reader:
         _read(f, _ENDURANCE, defaults, found)
         _check_isolation(f, found, defaults)
         _read(f, WISHES, defaults, found)
+        rent.rented(f, found, defaults)
         return replace(defaults, **found)
 
     def workdir(self, f: Fields, field: str, default: str) -> str:
@@ -142,6 +144,7 @@ class Reader:
 def require_run(spec: JobSpec, where: str) -> None:
     """Refuse a job that would run nothing, or that contradicts its kind; asked last, so that a
     misspelt field is named first."""
+    rent.check(spec, where)
     if spec.kind is JobKind.SERVICE and spec.time_limit_s:
         raise InvalidInput(
             "a service runs until it is stopped, so it has no time limit",

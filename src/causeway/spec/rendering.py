@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from causeway.model.errors import InvalidInput
 from causeway.model.jobs import JobKind, JobSpec, OnDisconnect, Submission
 from causeway.model.resources import Resources
+from causeway.spec import rent
 
 _PLAIN = (
     "setup", "workdir", "on_disconnect", "priority", "spot", "where", "image", "isolation", "warm"
@@ -41,7 +42,10 @@ def render(spec: JobSpec) -> dict[str, object]:
     out |= _endurance(spec) | _wishes(spec)
     if spec.array_index >= 0:
         out["array_index"] = spec.array_index
-    out["run"] = spec.run
+    if spec.rental is not None:
+        out["rent"] = dict(rent.written(spec.rental))
+    else:
+        out["run"] = spec.run
     return out
 
 

@@ -23,13 +23,20 @@ from causeway.agent.instructions import (
     Stop,
     UploadCheckpoint,
     UploadOutputs,
+    Wipe,
     WriteJournal,
 )
 from causeway.control.agents import SESSION_AGE_MS
 from causeway.model.artifacts import Artifact
 from causeway.model.errors import CausewayError, Unauthenticated
 from causeway.model.islands import Inventory, Profile
-from causeway.model.protocol import CheckpointReport, JoinRequest, SessionRequest, SyncReply
+from causeway.model.protocol import (
+    CheckpointReport,
+    JoinRequest,
+    SessionRequest,
+    SyncReply,
+    Wiped,
+)
 from causeway.model.values import replace
 from causeway.ports.engine import Launch
 from causeway.twin.centre import Centre
@@ -295,6 +302,10 @@ class SimIsland:
             self._upload(instruction.job, instruction.fence, step=instruction.step)
         elif isinstance(instruction, UploadOutputs):
             self._upload(instruction.job, instruction.fence, paths=instruction.paths)
+        elif isinstance(instruction, Wipe):
+            key = (instruction.job, instruction.fence)
+            gone = Wiped(files=1, bytes=1, processes=0)
+            self._later(500, lambda core: core.on_wiped(*key, gone, now_ms=self.now_ms))
 
     def _later(self, most_ms: int, act: Callable[[AgentCore], list[Instruction]]) -> None:
         life = self.life

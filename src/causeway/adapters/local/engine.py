@@ -120,7 +120,7 @@ class LocalEngine:
             isolation=host.isolation,
             warm=self._servers.ready(),
         )
-        return replace(found, images=host.images is not None)
+        return replace(found, images=host.images is not None, rents=host.rents)
 
     def start(self, launch: Launch) -> None:
         """Begin starting an attempt."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from causeway.adapters.local import cgroups, namespaces, sandbox
+from causeway.adapters.local import cgroups, namespaces, rentable, sandbox
 from causeway.adapters.local.images import Images
 
 PROCESS, LIMITS, SANDBOX, CONTAINER = "process", "limits", "sandbox", "container"
@@ -34,6 +34,10 @@ class Host:
     bash: str
     closed: tuple[Path, ...] = ()
     """What of the system the fork servers close off for all their children."""
+    rents: tuple[str, ...] = ()
+    """Products that it can hand over to whoever rents its room."""
+    ray: str = ""
+    """Path of the `ray` that rentals start; empty without one."""
     images: Images | None = None
     """What runs container images; set once a trial has really run one."""
 
@@ -74,9 +78,12 @@ def look(
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())
+    ray = rentable.ray_program(visible) if bwrap else ""
     return Host(
         groups=cgroups.find(f"causeway-{name}"),
         bwrap=bwrap,
+        rents=rentable.products(ray=ray) if bwrap else (),
+        ray=ray,
         view=view,
         bash=shutil.which("bash") or "",
         closed=closed if at_once else (),

@@ -32,6 +32,8 @@ def order(
     if at.root is not None:
         env = at.root.environment(env, spec=at.launch.spec, folder=folder)
     env = {**env, "CAUSEWAY_PYTHON": interpreter.words(image=at.root is not None)}
+    if at.launch.spec.rental is not None and host.ray:
+        env["CAUSEWAY_RENTAL_RAY"] = host.ray
     bounded = at.group is not None or sandboxed
     terminal = _terminal(at.launch) if rank == 0 else None
     return Order(
@@ -98,7 +100,9 @@ def _argv(host: Host, at: Running, rank: int) -> list[str]:
         return [*line, *script]
     if at.isolation != SANDBOX:
         return script
-    return [*sandbox.command(host.bwrap, host.view, folder, devices=nodes), *script]
+    rented = spec.rental is not None
+    box = sandbox.command(host.bwrap, host.view, folder, devices=nodes, ordinary=rented)
+    return [*box, *script]
 
 
 def _script(shell: str, text: str) -> list[str]:

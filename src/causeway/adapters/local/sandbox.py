@@ -38,6 +38,9 @@ SYSTEM = frozenset({"bin", "sbin", "usr", "etc", "opt", "nix", "gnu", "dev", "pr
 CLOSED_MAX = 1_000
 """Entries of one folder of /etc that are looked at."""
 TRIAL_S = 5.0
+ORDINARY = "1"
+"""Who an ordinary user is inside: `daemon`, which every system knows by name. Programs that give up
+root's rights (slurmd) cannot do so without capabilities, and need none as somebody else."""
 OUTER_PROCESSES = 2
 """Bubblewrap's monitor outside and its reaper inside; the job's own processes are below them."""
 
@@ -114,9 +117,19 @@ def view(
     )
 
 
-def command(bwrap: str, view_: View, folder: Path, *, devices: Sequence[str] = ()) -> list[str]:
-    """Return the command line up to the job's own command."""
+def command(
+    bwrap: str,
+    view_: View,
+    folder: Path,
+    *,
+    devices: Sequence[str] = (),
+    ordinary: bool = False,
+) -> list[str]:
+    """Return the command line up to the job's own command. `ordinary`: even where the engine is
+    root, the job is an ordinary user."""
     line = [*_for_all(bwrap, view_, tuple(devices)), *_words(view_.own(folder))]
+    if ordinary and os.geteuid() == 0:
+        line += ["--unshare-user", "--uid", ORDINARY, "--gid", ORDINARY]
     return [*line, "--chdir", f"{folder}/work", "--"]
 
 

@@ -23,7 +23,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,21 +242,38 @@ class Files(asyncssh.SFTPServer):
 
 
 async def listen(session: Session) -> asyncssh.SSHAcceptor:
-    """Listen on the first free port of those that the person's side will try."""
-    settings = session.settings
-    for port in range(settings.port, settings.port + PORTS):
+    """Listen for a session."""
+    return await listening(
+        session.settings.port,
+        functools.partial(Door, session),
+        session.serve,
+        host_key=session.settings.host_key,
+        key=session.settings.key,
+    )
+
+
+async def listening(
+    first: int,
+    door: Callable[[], asyncssh.SSHServer],
+    serve: Callable[[asyncssh.SSHServerProcess[bytes]], Awaitable[None]],
+    *,
+    host_key: str,
+    key: str,
+) -> asyncssh.SSHAcceptor:
+    """Listen on the first free port of those that the person's side will try; 0: on any."""
+    for port in range(first, first + PORTS):
         try:
             return await asyncssh.create_server(
-                functools.partial(Door, session),
+                door,
                 "127.0.0.1",
                 port,
-                server_host_keys=[asyncssh.import_private_key(settings.host_key)],
-                authorized_client_keys=asyncssh.import_authorized_keys(settings.key),
+                server_host_keys=[asyncssh.import_private_key(host_key)],
+                authorized_client_keys=asyncssh.import_authorized_keys(key),
                 password_auth=False,
                 kbdint_auth=False,
                 host_based_auth=False,
                 gss_host=None,
-                process_factory=session.serve,
+                process_factory=serve,
                 encoding=None,
                 sftp_factory=Files,
                 allow_scp=True,
@@ -269,7 +286,7 @@ async def listen(session: Session) -> asyncssh.SSHAcceptor:
             )
         except OSError:
             continue
-    raise OSError(f"ports {settings.port} to {settings.port + PORTS - 1} are all taken here")
+    raise OSError(f"ports {first} to {first + PORTS - 1} are all taken here")
 
 
 async def session_of(settings: Settings, env: Mapping[str, str], say: Callable[[str], None]) -> int:
