@@ -17,6 +17,8 @@ CWLTES := .venv-peers-cwltes
 CWLTES_STAMP := $(CWLTES)/.ready
 TOIL := .venv-peers-toil
 TOIL_STAMP := $(TOIL)/.ready
+SKYPILOT := .venv-peers-skypilot
+SKYPILOT_STAMP := $(SKYPILOT)/.ready
 RAY := .venv-peers-ray
 RAY_STAMP := $(RAY)/.ready
 
@@ -54,6 +56,11 @@ $(TOIL_STAMP): tests/peers-toil.txt
 	$(TOIL)/bin/pip install --quiet -r tests/peers-toil.txt
 	touch $(TOIL_STAMP)
 
+$(SKYPILOT_STAMP): tests/peers-skypilot.txt
+	$(PYTHON) -m venv $(SKYPILOT)
+	$(SKYPILOT)/bin/pip install --quiet -r tests/peers-skypilot.txt
+	touch $(SKYPILOT_STAMP)
+
 $(RAY_STAMP): tests/peers-ray.txt
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/pip install --quiet -r tests/peers-ray.txt
@@ -77,7 +84,7 @@ lint: $(STAMP)
 engines: $(STAMP)  ## tests against real engines: PostgreSQL, Chromium, PyTorch, real processes
 	$(BIN)/pytest -m engines -n $(WORKERS) --dist loadfile
 
-peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP)  ## tests with other people's programs: Slurm, sshd, Snakemake, submitit, Dask, ...
+peers: $(STAMP) $(PEERS_STAMP) $(CWLTES_STAMP) $(TOIL_STAMP) $(SKYPILOT_STAMP)  ## tests with other people's programs: Slurm, sshd, Snakemake, submitit, Dask, ...
 	$(BIN)/pytest -m peers -n $(WORKERS) --dist loadfile
 
 ray: $(STAMP) $(RAY_STAMP)  ## tests with two real Ray clusters, each in a network of its own (needs root)
@@ -106,4 +113,4 @@ soak: $(STAMP)  ## the long run: 10,000 seeds, then a kill at every single write
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) $(RAY) demo-state
+	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) $(SKYPILOT) $(RAY) demo-state

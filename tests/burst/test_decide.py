@@ -133,8 +133,8 @@ def test_an_idle_machine_stays_for_a_job_that_has_just_come() -> None:
 def test_a_job_that_did_not_go_where_a_machine_stood_for_it_gets_no_second_one() -> None:
     machine = standing(idle_since_ms=NOW_MS - 10 * MINUTE_MS)
     job = waiting()
-    back = decided(rentals=(machine,), waiting=(job,))[0]
-    assert (back.wish, back.jobs) == (Wish.GIVE_BACK, (job.id,))
+    back, leave = decided(rentals=(machine,), waiting=(job,))
+    assert (back.wish, back.jobs, leave.wish) == (Wish.GIVE_BACK, (job.id,), Wish.LEAVE)
     decisions = decided(in_vain=frozenset({(job.id, offer().id)}), waiting=(job,))
     assert left(decisions) is Token.ALREADY_FAILED_HERE
 

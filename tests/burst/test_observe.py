@@ -24,7 +24,7 @@ def test_the_life_of_a_machine() -> None:
     one = seen(one, Launch.UNDER_WAY, Machine.COMING)
     assert (one.stage, one.seen) == (Stage.LAUNCHING, True)
     one = seen(one, Launch.DONE, Machine.STANDS)
-    assert (one.stage, one.up_ms, one.idle_since_ms) == (Stage.UP, NOW_MS, NOW_MS)
+    assert (one.stage, one.up_ms, one.idle_since_ms) == (Stage.UP, NOW_MS, 0)
     one = seen(one, Launch.DONE, Machine.STANDS, island="i", live=True, jobs=1)
     assert (one.island, one.joined_ms, one.idle_since_ms) == ("i", NOW_MS, 0)
     one = seen(one, Launch.DONE, Machine.ABSENT)

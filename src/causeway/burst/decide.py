@@ -76,25 +76,25 @@ def _why_back(rental: Rental, picture: Picture) -> Reason | None:
     if left_ms <= policy.drain_ms:
         return _info(
             Token.DEADLINE,
-            f"{name} goes back: its lease ends in {max(0, left_ms) // 60_000} min.",
+            f"{name} goes back: its lease ends in {_long(max(0, left_ms))}.",
             left_s=left_ms / 1000,
         )
     if rental.stage is not Stage.UP:
         took_ms = now_ms - rental.intended_ms
         if took_ms < policy.launch_ms:
             return None
-        text = f"{name} is given up: it does not stand after {took_ms // 60_000} min."
+        text = f"{name} is given up: it does not stand after {_long(took_ms)}."
         return _info(Token.UNHEALTHY, text, took_s=took_ms / 1000)
     if not rental.joined_ms:
         stood_ms = now_ms - rental.up_ms
         if stood_ms < policy.join_ms:
             return None
-        text = f"{name} goes back: it stands for {stood_ms // 60_000} min and has not joined."
+        text = f"{name} goes back: it stands for {_long(stood_ms)} and has not joined."
         return _info(Token.UNHEALTHY, text, stood_s=stood_ms / 1000)
     idle_ms = now_ms - rental.idle_since_ms if rental.idle_since_ms else 0
     if idle_ms < policy.idle_ms or _just_came(rental, picture):
         return None
-    text = f"{name} goes back: nothing has run there for {idle_ms // 60_000} min."
+    text = f"{name} goes back: nothing has run there for {_long(idle_ms)}."
     return _info(Token.CAPACITY, text, idle_s=idle_ms / 1000)
 
 
@@ -157,6 +157,10 @@ class _Round:
         committed = committed_in_all(open_, self._policy, picture.now_ms)
         self._left_micros = self._policy.budget_micros - picture.spent_micros - committed
         self._cooling = _cooling(picture)
+        offers = {one.name: one.offer.id for one in open_}
+        self._in_vain = picture.in_vain | {
+            (job, offers[one.rental]) for one in self._returns for job in one.jobs
+        }
 
     def place(self, job: Waiting) -> None:
         """Find a machine for one job, or say why none is rented for it."""
@@ -179,9 +183,9 @@ class _Round:
         never = first is not None and not first.waiting_helps
         if never or waited_ms >= self._policy.patience_ms:
             return None
-        left_s = (self._policy.patience_ms - waited_ms) / 1000
-        text = f"{job.name} waits for what exists for another {left_s:.0f} s."
-        return _wait(Token.CAPACITY, text, left_s=left_s)
+        left_ms = self._policy.patience_ms - waited_ms
+        text = f"{job.name} waits for what exists for another {_long(left_ms)}."
+        return _wait(Token.CAPACITY, text, left_s=left_ms / 1000)
 
     def _find(self, job: Waiting) -> Reason | None:
         """Count the job into a machine; return why not."""
@@ -191,7 +195,7 @@ class _Round:
         may = [known[one] for one in job.offers if one in known]
         if not may:
             return self._none_fits(job)
-        fresh = [one for one in may if (job.id, one.id) not in self._picture.in_vain]
+        fresh = [one for one in may if (job.id, one.id) not in self._in_vain]
         if not fresh:
             text = f"A machine stood idle for {job.name} and it did not go there; not again."
             return _block(Token.ALREADY_FAILED_HERE, text)
@@ -259,7 +263,7 @@ class _Round:
             text = f"{rental.name} has work."
         else:
             left_ms = self._policy.idle_ms - (self._picture.now_ms - rental.idle_since_ms)
-            text = f"{rental.name} is idle; it goes back in {left_ms / 1000:.0f} s unless needed."
+            text = f"{rental.name} is idle; it goes back in {_long(left_ms)} unless needed."
         reason = _info(Token.CHOSEN, text)
         return Decision(wish=Wish.KEEP, rental=rental.name, jobs=jobs, reasons=(reason,))
 
@@ -272,6 +276,15 @@ def _cooling(picture: Picture) -> dict[str, str]:
         for one in picture.rentals
         if one.failed and (one.stage in OPEN or one.gone_ms > since_ms)
     }
+
+
+def _long(lasts_ms: int) -> str:
+    """Return a duration for people.
+
+    >>> _long(90_000), _long(600_000)
+    ('90 s', '10 min')
+    """
+    return f"{lasts_ms // 1000} s" if lasts_ms < 120_000 else f"{lasts_ms // 60_000} min"
 
 
 def _info(token: Token, message: str, **evidence: float) -> Reason:

@@ -103,5 +103,6 @@ def _standing(rental: Rental, sight: Sight, now_ms: int) -> Rental:
         return rental
     if rental.stage is not Stage.UP:
         rental = replace(rental, stage=moved(rental, Step.STANDS), up_ms=now_ms)
-    idle_ms = 0 if sight.jobs else rental.idle_since_ms or now_ms
+    # A machine whose island has not come yet is not idle: it is waited for otherwise.
+    idle_ms = rental.idle_since_ms or now_ms if rental.joined_ms and not sight.jobs else 0
     return replace(rental, idle_since_ms=idle_ms)

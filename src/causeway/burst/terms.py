@@ -129,7 +129,7 @@ class Rental:
     """When its island was first seen live; 0: not yet."""
     island: str = ""
     idle_since_ms: int = 0
-    """Since when no work was seen there; 0: there is work, or it is not up."""
+    """Since when no work was seen there; 0: there is work, or it has not joined."""
     gone_ms: int = 0
     failed: bool = False
     """Its launch failed, or its island never came: the offer is left alone for a while."""

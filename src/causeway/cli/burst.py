@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from causeway.adapters.skypilot.profile import BurstProfile
     from causeway.burst import Decision, Offer
 
-ROUND_S = 20.0
+EVERY_S = 20.0
+EVERY_S_MIN = 1.0
 
 
 def burst(
@@ -35,6 +36,7 @@ def burst(
     offers: Flag = False,
     status: Flag = False,
     close: Flag = False,
+    every: float = EVERY_S,
     json: Json = False,
 ) -> int:
     """Rent machines through SkyPilot for work that waits, within a budget, and give them back.
@@ -58,6 +60,8 @@ def burst(
         Say what is rented and what it costs, from the book alone.
     close
         Give everything back, and end once it is gone.
+    every
+        Seconds from one look to the next.
     """
     from causeway.adapters.skypilot import profile as profiles
     from causeway.adapters.skypilot.book import FILE, Page, read_page
@@ -80,7 +84,7 @@ def burst(
                 decisions = made.look(_now_ms())
                 talk.show([_plain(one) for one in decisions], _sentences, as_json=json)
                 return exits.OK
-            return _go_on(made, once=once, close=close)
+            return _go_on(made, once=once, close=close, every_s=max(every, EVERY_S_MIN))
         finally:
             made.book.close()
 
@@ -102,7 +106,7 @@ def _open(wanted: BurstProfile, folder: Path, client: Client) -> Burst:
     return made
 
 
-def _go_on(made: Burst, *, once: bool, close: bool) -> int:
+def _go_on(made: Burst, *, once: bool, close: bool, every_s: float) -> int:
     """Look and act, round after round."""
     from causeway.burst import OPEN
 
@@ -125,7 +129,7 @@ def _go_on(made: Burst, *, once: bool, close: bool) -> int:
         open_ = [one for one in made.book.page.rentals if one.stage in OPEN]
         if once or (close and not open_):
             return exits.OK
-        time.sleep(ROUND_S)
+        time.sleep(every_s)
 
 
 def _plain(one: Decision) -> Mapping[str, Any]:

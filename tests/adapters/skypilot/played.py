@@ -71,6 +71,7 @@ class Played:
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Paths, in order."""
+    on_ask: Callable[[str], None] = lambda _: None
     on_launch: Callable[[Launched], None] = lambda _: None
     on_down: Callable[[str], None] = lambda _: None
     fail: dict[str, str] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class Played:
         """Answer one request: status, headers, body."""
         with self.lock:
             self.asked.append(path)
+            self.on_ask(path)
             if method == "GET":
                 return self._get(path, query)
             if path == "/upload_v2":

@@ -116,19 +116,30 @@ class Burst:
         open_ = [one for one in self.book.page.rentals if one.stage in OPEN]
         if not open_:
             return
-        clusters = self._clusters([one.name for one in open_])
         islands = self._centre.islands()
+        # Requests before machines: what a launch that is over has made is then on the list.
+        launches = {
+            one.name: said.launch_of(self._sky.requests(one.name, over=True)) for one in open_
+        }
+        clusters = self._clusters([one.name for one in open_])
         after = []
         for one in open_:
-            sight = self._sight(one, clusters.get(one.name), islands.get(one.name))
+            launch, cluster = launches[one.name], clusters.get(one.name)
+            sight = self._sight(one, launch, cluster, islands.get(one.name))
             after.append(room.observe(one, sight, now_ms))
-        self.book.note(after, self.profile.policy)
         for one in after:
             if one.stage is Stage.GONE and one.island:
+                # Before it is struck off, so that a kill in between does it once more.
                 self._expel(one.island)
+        self.book.note(after, self.profile.policy)
 
-    def _sight(self, rental: Rental, cluster: said.Cluster | None, island: Seen | None) -> Sight:
-        launch = said.launch_of(self._sky.requests(rental.name, over=True))
+    def _sight(
+        self,
+        rental: Rental,
+        launch: said.Asked | None,
+        cluster: said.Cluster | None,
+        island: Seen | None,
+    ) -> Sight:
         state = launch.state if launch is not None else Launch.NONE
         why = ""
         if launch is not None and state is Launch.FAILED and rental.stage is not Stage.RETURNING:

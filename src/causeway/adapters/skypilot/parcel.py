@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from causeway.adapters.skypilot.fits import profile_of
-from causeway.adapters.skypilot.profile import BurstProfile
+from causeway.adapters.skypilot.profile import BurstProfile, place_of
 from causeway.adapters.skypilot.task import FOLDER
 from causeway.adapters.ssh.wheelhouse import EPOCH, OwnWheel, own_wheel
 from causeway.burst import Limits, Rental
@@ -27,7 +27,7 @@ WATCH_MORE_MS = 5 * 60_000
 
 def parcel(rental: Rental, profile: BurstProfile, *, url: str, ca: str = "") -> bytes:
     """Return the zip for one machine; equal content makes an equal zip."""
-    place = next(one for one in profile.places if one.infra == rental.offer.infra)
+    place = place_of(profile, rental.offer.infra)
     declared = profile_of(rental.offer, place, name=rental.name)
     wheel = _wheel()
     files = {

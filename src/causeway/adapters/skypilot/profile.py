@@ -24,6 +24,8 @@ GRACE_MS = 30 * 60_000
 """After the lease's end: the agent has left by then, SkyPilot's own autodown comes within minutes,
 and the machine's own `shutdown`, armed before anything else, comes half-way at the latest."""
 LEASE_S_MIN = 900.0
+UNREACHABLE_S_MIN = 30.0
+"""The centre is asked every ten seconds at most."""
 MACHINES_MAX = 64
 PLACES_MAX = 64
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
@@ -115,10 +117,18 @@ def parse(text: str, *, folder: Path = Path()) -> BurstProfile:
         accelerators=_texts(plain, "accelerators", ()),
         spot=_flag(plain, "spot", default=False),
         on_demand=_flag(plain, "on_demand", default=True),
-        unreachable_ms=_ms(plain, "unreachable", "10m"),
+        unreachable_ms=_unreachable_ms(plain),
         disk_gib=_whole(plain, "disk_gib", 256, least=50, most=16_384),
         poweroff=_texts(plain, "poweroff", ("sudo", "-n", "shutdown", "-h", "+{minutes}")),
     )
+
+
+def place_of(profile: BurstProfile, infra: str) -> Place:
+    """Return the place, or say that it is no longer rented in."""
+    for place in profile.places:
+        if place.infra == infra:
+            return place
+    raise _bad("$.place", f"{infra} is not among the places any more")
 
 
 def island_profile(place: Place, **changes: Any) -> Profile:
@@ -143,6 +153,13 @@ def _policy(plain: Mapping[str, Any]) -> Policy:
         margin_percent=_whole(plain, "margin_percent", 10, least=0, most=200),
         **times,
     )
+
+
+def _unreachable_ms(plain: Mapping[str, Any]) -> int:
+    found = _ms(plain, "unreachable", "10m")
+    if found < UNREACHABLE_S_MIN * 1000:
+        raise _bad("$.unreachable", f"at least {UNREACHABLE_S_MIN:.0f} s are needed")
+    return found
 
 
 def _places(plain: Mapping[str, Any]) -> tuple[Place, ...]:
