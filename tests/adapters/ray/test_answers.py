@@ -172,9 +172,10 @@ def test_a_need_in_rays_own_terms() -> None:
         **{"fast": 0.5, "accelerator_type:H100": 0.001},
     }
     assert inventory.need(asks(1, "A100"), nodes, parse(URL)) is None
-    growing = inventory.need(asks(1, "A100"), nodes, parse({**URL, "grows": True}))
-    assert growing is not None
-    assert "accelerator_type:A100" in growing.plain()
+    for seen, settings in ((nodes, {**URL, "grows": True}), ((), URL)):
+        later = inventory.need(asks(1, "A100"), seen, parse(settings))
+        assert later is not None
+        assert "accelerator_type:A100" in later.plain()
 
 
 def test_accelerators_that_ray_counts_under_another_name() -> None:

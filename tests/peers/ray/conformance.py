@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,7 @@ def main(report: str, *more: str) -> int:
             return subprocess.run(line, check=False, env=dict(os.environ)).returncode
     finally:
         subprocess.run(["umount", str(folder / "small")], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

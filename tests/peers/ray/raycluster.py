@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -26,8 +27,10 @@ import psutil
 
 HOUSE = Path(__file__).parents[3]
 PYTHON = HOUSE / ".venv-peers-ray/bin/python"
-BRIDGE = "cwray0"
-NET = "10.231.78"
+LINK = "cwr"
+"""How the names of our links begin; the process that made them follows."""
+NETS = tuple(f"10.231.{number}" for number in range(78, 86))
+START_TRIES = 4
 WAIT_S = 180.0
 """Only a hang takes this long; nothing is asserted about time."""
 OBJECTS_BYTES = 100_000_000
@@ -41,11 +44,16 @@ ENVIRONMENT = {
     "RAY_idle_worker_killing_time_threshold_ms": "500",
     # What others use of the machine's memory is no reason to kill jobs here.
     "RAY_memory_monitor_refresh_ms": "0",
+    # On a machine that is busy with other things everything takes its time.
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "600",
     # A node that is dead is found out within seconds, one that is slow is not taken for dead.
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "10000",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 OWN = re.compile(r"gcs_server|raylet|ray::|ray-dashboard|dashboard|monitor\.py|ray\.util\.client")
 """What belongs to Ray, among the processes of a node."""
@@ -83,6 +91,7 @@ class Cluster:
     number: int
     plans: Sequence[NodePlan]
     folder: Path
+    net: str
     token: str = ""
     """With one, Ray asks for it everywhere."""
     nodes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -107,17 +116,16 @@ class Cluster:
         return {**own, "timeout_s": 20, **more}
 
     def address(self, node: int) -> str:
-        return f"{NET}.{10 * self.number + node}"
+        return f"{self.net}.{10 * self.number + node}"
 
     # -- life -----------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Make its network."""
         _run("ip", "netns", "add", self.space)
-        near = f"cwray{self.number}"
-        subprocess.run(["ip", "link", "del", near], capture_output=True, check=False)
+        near = f"{_bridge()}v{self.number}"
         _run("ip", "link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", self.space)
-        _run("ip", "link", "set", near, "master", BRIDGE, "up")
+        _run("ip", "link", "set", near, "master", _bridge(), "up")
         for node in range(len(self.plans)):
             _run("ip", "-n", self.space, "addr", "add", f"{self.address(node)}/24", "dev", "eth0")
         for link in ("eth0", "lo"):
@@ -145,6 +153,8 @@ class Cluster:
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
         house = ["nsenter", f"--net=/run/netns/{self.space}", "unshare", "--mount", "--pid"]
         house += ["--fork", "--mount-proc", "--kill-child"]
+        # A shell as the first process buries what Ray's own children leave behind.
+        house += ["bash", "-c", '"$@" & wait $!', "node"]
         with (self.folder / f"node-{node}.log").open("ab") as log:
             self.nodes[node] = subprocess.Popen(
                 [*house, *line],
@@ -162,15 +172,28 @@ class Cluster:
             process = self.nodes.get(node)
             if process is not None and process.poll() is not None:
                 del self.nodes[node]
-        if 0 not in self.nodes or not self.answers():
-            self.cut()
-            self.start(0)
-            self.until("the head answers", self.answers)
-        for node in range(1, len(self.plans)):
-            if node not in self.nodes:
-                self.start(node)
-        self.until("its nodes are alive", lambda: len(self.alive()) == len(self.plans))
+        for number in range(len(self.plans)):
+            for tries in range(START_TRIES, 0, -1):
+                try:
+                    self._come(number)
+                    break
+                except AssertionError:
+                    # Ray gives a node half a minute to begin, and no more.
+                    self.cut(*range(number, len(self.plans)))
+                    if tries == 1:
+                        raise
         return self
+
+    def _come(self, node: int) -> None:
+        """Start a node where it is not started, and wait until it is there."""
+        if node not in self.nodes:
+            self.start(node)
+        self.until(f"node {node} is there", lambda: self.there(node))
+
+    def there(self, node: int) -> bool:
+        """Say whether a node is up: the head with its dashboard, others by the head's word."""
+        addresses = {one["node_ip"] for one in self.alive()}
+        return self.address(node) in addresses and (node > 0 or self.answers())
 
     def answers(self) -> bool:
         try:
@@ -187,7 +210,11 @@ class Cluster:
                 raise AssertionError(f"node {node} of {self.name} ended: {said}")
 
     def alive(self) -> list[dict[str, Any]]:
-        reply = self.ask("/api/v0/nodes?detail=1")
+        try:
+            reply = self.ask("/api/v0/nodes?detail=1")
+        except httpx.TransportError:
+            self.check()
+            return []
         if reply.status_code != 200:
             return []
         found = reply.json()["data"]["result"]["result"]
@@ -274,6 +301,25 @@ class Cluster:
         return found
 
 
+def _bridge() -> str:
+    return f"{LINK}{os.getpid()}"
+
+
+def _network() -> str:
+    """Make the bridge that all clusters of this process hang on, and return its free network."""
+    for _, name in socket.if_nameindex():
+        owner = re.fullmatch(rf"{LINK}(\d+)(v\d)?", name)
+        if owner and not psutil.pid_exists(int(owner[1])):
+            # What a killed run left behind; its peer may just have taken it along.
+            subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
+    taken = {one.address for own in psutil.net_if_addrs().values() for one in own}
+    net = next(net for net in NETS if f"{net}.1" not in taken)
+    _run("ip", "link", "add", _bridge(), "type", "bridge")
+    _run("ip", "addr", "add", f"{net}.1/24", "dev", _bridge())
+    _run("ip", "link", "set", _bridge(), "up")
+    return net
+
+
 def _below(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).children(recursive=True)
@@ -289,23 +335,18 @@ def clusters() -> Iterator[dict[str, Cluster]]:
         "uno": (NodePlan(cpus=4, gpus=2, resources=h100), NodePlan(cpus=2, resources={"fast": 1})),
         "due": (NodePlan(cpus=4, resources={"NPU": 2.0, "accelerator_type:Ascend910B": 2.0}),),
     }
-    subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, check=False)
-    _run("ip", "link", "add", BRIDGE, "type", "bridge")
-    _run("ip", "addr", "add", f"{NET}.1/24", "dev", BRIDGE)
-    _run("ip", "link", "set", BRIDGE, "up")
+    net = _network()
     made: dict[str, Cluster] = {}
     try:
         for number, (name, plan) in enumerate(plans.items(), 1):
             # Ray's sockets lie below, and their paths must be short.
             folder = Path(tempfile.mkdtemp(prefix="cwr", dir="/tmp"))
             token = "cw-test-token-" + "0123456789" * 4 if name == "due" else ""
-            made[name] = Cluster(name, number, plan, folder, token)
+            made[name] = Cluster(name, number, plan, folder, net, token)
             made[name].begin()
-            made[name].start(0)
-        for one in made.values():
-            one.up()
+            made[name].up()
         yield made
     finally:
         for one in made.values():
             one.end()
-        _run("ip", "link", "del", BRIDGE)
+        _run("ip", "link", "del", _bridge())

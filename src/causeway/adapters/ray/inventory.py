@@ -39,13 +39,14 @@ def problems(nodes: Sequence[Node], settings: Settings) -> tuple[str, ...]:
     return ()
 
 
-def need(asked: Resources, nodes: Iterable[Node], settings: Settings) -> Need | None:
-    """Return what one rank asks of Ray; None where no node has the accelerator that it names."""
+def need(asked: Resources, nodes: Sequence[Node], settings: Settings) -> Need | None:
+    """Return what one rank asks of Ray; None where no node has the accelerator that it names. Where
+    no node was seen yet, or more may come, Ray is asked for the model by its own name."""
     more = dict(settings.resources)
     gpus, wanted = 0, asked.accelerator
     if wanted is not None:
         kind = next((node for node in nodes if _is(node, wanted.model, settings.devices)), None)
-        if kind is None and wanted.model and not settings.grows:
+        if kind is None and wanted.model and nodes and not settings.grows:
             return None
         family = kind.device if kind is not None else "GPU"
         gpus = wanted.count if family == "GPU" else 0
