@@ -28,8 +28,9 @@ def island() -> Iterator[Callable[..., Island]]:
     """Makes agents' engines; those still open are closed at the end, and their jobs ended."""
     made: list[Island] = []
 
-    def make(cluster: Cluster, **settings: object) -> Island:
-        made.append(Island(cluster.share / f"root-{next(_roots)}", cluster, settings))
+    def make(cluster: Cluster, *, lease_ms: int = 0, **settings: object) -> Island:
+        root = cluster.share / f"root-{next(_roots)}"
+        made.append(Island(root, cluster, settings, lease_ms=lease_ms))
         return made[-1]
 
     yield make

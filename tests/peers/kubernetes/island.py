@@ -17,7 +17,7 @@ from causeway.model.protocol import Phase
 from causeway.model.resources import AcceleratorRequest, Resources
 from causeway.ports.engine import Engine, Launch, Status
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 """Only a hang takes this long; nothing is asserted about time."""
 ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.STOPPED}
 AGES_MS = 3_600_000
@@ -37,7 +37,9 @@ def gpus(count: int, model: str = "H100") -> Resources:
 class Island:
     """One agent's folder, and its engine."""
 
-    def __init__(self, root: Path, cluster: Cluster, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: Path, cluster: Cluster, settings: Mapping[str, Any], *, lease_ms: int = 0
+    ) -> None:
         self.root = root
         self.cluster = cluster
         self.settings = {
@@ -51,8 +53,10 @@ class Island:
             **settings,
         }
         self.clock = SystemClock()
+        self.lease_ms = lease_ms
+        """For how long leases are granted at each look; 0: once, for ages."""
         self.engine: Engine | None = None
-        self.open()
+        self.open(granted_ms=lease_ms or AGES_MS)
 
     def open(self, *, granted_ms: int = AGES_MS) -> None:
         """Open the engine, as an agent does at its start."""
@@ -113,6 +117,8 @@ class Island:
         """Wait until its status is as wanted, and return it."""
         give_up = time.monotonic() + seconds
         while True:
+            if self.lease_ms:
+                self.grant(self.lease_ms)
             status = self.the.poll().get(key)
             if status is not None and true(status):
                 return status
@@ -154,19 +160,18 @@ class Island:
         ]
 
     def clear(self) -> None:
-        """End every job of this island."""
+        """End every job of this island, and wait until Kubernetes has none of it."""
         if self.engine is None:
             return
+        mark = (self.root / "kubernetes-mark").read_text().strip()
         for job, fence in self.the.poll():
             self.the.forget(job, fence)
-        give_up = time.monotonic() + WAIT_S
-        while any(self.jobs((job, 1)) for job, _ in self._known()) and time.monotonic() < give_up:
-            time.sleep(0.05)
+        params = {"labelSelector": f"causeway/island={mark}"}
+        self.cluster.until(
+            "nothing of the island is left",
+            lambda: (
+                not self.cluster.get("/api/v1/pods", **params)["items"]
+                and not self.cluster.get("/apis/batch/v1/jobs", **params)["items"]
+            ),
+        )
         self.close()
-
-    def _known(self) -> list[Key]:
-        return [
-            (job["metadata"]["annotations"]["causeway/job"], 1)
-            for job in self.cluster.jobs()
-            if str(self.root.name) and "causeway/job" in job["metadata"].get("annotations", {})
-        ]

@@ -577,4 +577,8 @@ def used(pid: int) -> int:
 
 
 if __name__ == "__main__":
+    # Whoever started it may ignore signals (a shell in the background does); containers never do.
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     Kubelet(json.loads(Path(sys.argv[1]).read_text())).run()

@@ -114,6 +114,10 @@ class Asker:
             seen = self._speaker.seen(events=events)
         except Silent as silence:
             return Answer(asked_ms=asked_ms, silence=silence.message)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Objects of a shape that nobody foresaw: a person must hear of it, and no attempt.
+            said = f"what Kubernetes says is not understood: {type(error).__name__}: {error}"
+            return Answer(asked_ms=asked_ms, silence=said)
         if cluster is not None:
             self._cluster_due = began + CLUSTER_S
         return Answer(asked_ms=asked_ms, seen=seen, cluster=cluster)

@@ -67,6 +67,7 @@ class Speaker:
         self._settings = settings
         self._own = f"{answers.ISLAND}={mark}"
         self._groups: frozenset[str] = frozenset()
+        self._closed = False
         self._http = httpx.Client(
             base_url=access.server,
             verify=access.trust,
@@ -76,6 +77,8 @@ class Speaker:
         )
 
     def close(self) -> None:
+        """Give its connections back; questions that are still under way are silent."""
+        self._closed = True
         self._http.close()
 
     # -- questions ------------------------------------------------------------------------------
@@ -184,7 +187,10 @@ class Speaker:
             answer = self._http.request(method, path, headers=headers, **more)
         except Unavailable as error:
             raise Silent(f"Kubernetes does not answer: {error.message}") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, RuntimeError) as error:
+            # The library says RuntimeError where it was closed meanwhile.
+            if isinstance(error, RuntimeError) and not self._closed:
+                raise
             why = str(error) or type(error).__name__
             raise Silent(f"Kubernetes does not answer: {why}") from None
         code = answer.status_code

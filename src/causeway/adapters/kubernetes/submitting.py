@@ -15,6 +15,7 @@ from causeway.adapters.kubernetes.ledger import failed
 from causeway.adapters.kubernetes.settings import Settings
 from causeway.adapters.kubernetes.speaker import Declined, Silent, Speaker
 from causeway.adapters.kubernetes.values import Cluster, Thing
+from causeway.adapters.local import images
 from causeway.adapters.runner import Desk, Plan
 from causeway.model.jobs import FailureClass
 from causeway.ports.engine import Launch
@@ -131,6 +132,9 @@ class Submitter:
         if spec.isolation not in ("", *inventory.ISOLATION):
             offers = ", ".join(inventory.ISOLATION)
             return f"isolation {spec.isolation!r} does not work here; what does: {offers}"
+        image = images.refusal(spec.image) if spec.image else ""
+        if image or spec.image.startswith(images.ARCHIVE):
+            return image or "Kubernetes pulls images from registries, and takes no archive of one"
         if wish is None and spec.resources.accelerator is not None:
             model = spec.resources.accelerator.model or "accelerators"
             return f"no node that work may go to here has {model}"
