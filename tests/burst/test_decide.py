@@ -15,7 +15,7 @@ from tests.burst.plain import (
     why,
 )
 
-from causeway.burst import Decision, Picture, Stage, Waiting, Wish, decide, most_micros
+from causeway.burst import Decision, Picture, Rental, Stage, Waiting, Wish, decide, most_micros
 from causeway.model.reasons import Token
 
 
@@ -159,6 +159,20 @@ def test_an_offer_that_failed_is_left_alone_for_a_while() -> None:
     decisions = decided(rentals=(failed,), waiting=(waiting(),))
     assert left(decisions) is Token.BACKOFF
     assert "No quota." in decisions[0].reasons[0].message
+
+
+def test_each_failure_in_a_row_doubles_the_time_and_a_machine_that_joined_ends_it() -> None:
+    def failed(hours_ago: float, number: int) -> Rental:
+        then_ms = NOW_MS - round(hours_ago * HOUR_MS)
+        gone = {"stage": Stage.GONE, "failed": True, "gone_ms": then_ms, "message": "No."}
+        return rental(f"burst-{number}", intended_ms=then_ms - MINUTE_MS, **gone)
+
+    # The third in a row cools for an hour, where the first cooled for a quarter of one.
+    row = (failed(9, 1), failed(5, 2), failed(0.9, 3))
+    assert left(decided(rentals=row, waiting=(waiting(),))) is Token.BACKOFF
+    good = standing("burst-4", stage=Stage.GONE, intended_ms=NOW_MS - 3 * HOUR_MS, gone_ms=1)
+    decisions = decided(rentals=(*row, good), waiting=(waiting(),))
+    assert wishes(decisions) == [Wish.RENT]
 
 
 def test_why_no_offer_suits_is_what_the_scheduler_says() -> None:

@@ -73,6 +73,13 @@ def test_a_machine_that_broke_goes_back() -> None:
     )
 
 
+def test_a_machine_that_went_before_its_island_came_counts_as_failed() -> None:
+    up = rental(stage=Stage.UP, seen=True, up_ms=NOW_MS - MINUTE_MS)
+    gone = seen(up, Launch.DONE, Machine.ABSENT)
+    assert (gone.stage, gone.failed) == (Stage.GONE, True)
+    assert "before its island" in gone.message
+
+
 def test_what_is_gone_stays_gone() -> None:
     gone = standing(stage=Stage.GONE)
     assert seen(gone, Launch.DONE, Machine.STANDS) is gone

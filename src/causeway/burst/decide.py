@@ -34,6 +34,8 @@ OF_THE_JOB = frozenset(
     }
 )
 """What no further machine would cure."""
+DOUBLINGS_MAX = 6
+"""How often `cooldown` doubles: a quarter of an hour becomes 16 hours."""
 
 
 def decide(picture: Picture) -> tuple[Decision, ...]:
@@ -269,13 +271,19 @@ class _Round:
 
 
 def _cooling(picture: Picture) -> dict[str, str]:
-    """Return offers that failed lately, each with why."""
-    since_ms = picture.now_ms - picture.policy.cooldown_ms
-    return {
-        one.offer.id: one.message
-        for one in picture.rentals
-        if one.failed and (one.stage in OPEN or one.gone_ms > since_ms)
-    }
+    """Return offers that failed lately, each with why. Each failure in a row doubles the time."""
+    cooling, in_a_row = {}, dict[str, int]()
+    for one in sorted(picture.rentals, key=lambda one: (one.intended_ms, one.name)):
+        offer = one.offer.id
+        if not one.failed:
+            # One that has joined proves that it works; one that is still coming proves nothing.
+            in_a_row[offer] = 0 if one.joined_ms else in_a_row.get(offer, 0)
+            continue
+        in_a_row[offer] = in_a_row.get(offer, 0) + 1
+        wait_ms = picture.policy.cooldown_ms << min(in_a_row[offer] - 1, DOUBLINGS_MAX)
+        if one.stage in OPEN or picture.now_ms < one.gone_ms + wait_ms:
+            cooling[offer] = one.message
+    return cooling
 
 
 def _long(lasts_ms: int) -> str:

@@ -87,6 +87,8 @@ def _absent(rental: Rental, sight: Sight, now_ms: int) -> Rental:
     if rental.stage in (Stage.INTENDED, Stage.LAUNCHING):
         why = sight.message or "the machine was gone before it stood"
         rental = _failed(rental, why)
+    elif rental.stage is Stage.UP and not rental.joined_ms:
+        rental = _failed(rental, "the machine went before its island had joined")
     message = rental.message or "the machine is gone: it turned itself in, or was taken back"
     stage = moved(rental, Step.ABSENT)
     return replace(rental, stage=stage, gone_ms=now_ms, message=message)

@@ -311,6 +311,7 @@ def test_a_machine_that_turned_itself_in_is_struck_off(house: House) -> None:
     house.wait()
     house.round()
     house.stands()
+    house.joined(house.only)
     house.round()
     house.centre.jobs.clear()
     house.played.gone(house.only.name)

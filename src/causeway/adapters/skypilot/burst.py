@@ -21,6 +21,7 @@ from causeway.adapters.skypilot.wire import Sky, SkyFailed
 from causeway.burst import OPEN, Decision, Launch, Machine, Picture, Rental, Sight, Stage, Wish
 from causeway.burst.terms import Step, moved
 from causeway.model.errors import CausewayError, NotFound
+from causeway.model.reasons import Reason, Token
 from causeway.model.values import replace
 from causeway.schedule import Matches, Verdicts
 
@@ -95,11 +96,12 @@ class Burst:
 
     def offers(self) -> tuple[room.Offer, ...]:
         """Return what SkyPilot's catalogue has for the places of the profile, cheapest first."""
-        clouds = sorted({place.cloud for place in self.profile.places})
+        clouds = sorted({place.cloud for place in self.profile.places} - self._without)
+        if not clouds:
+            return ()
         wish = {"gpus_only": True, "clouds": clouds, "all_regions": True, "require_price": True}
         rows = self._sky.ask("/list_accelerators", {**wish, "case_sensitive": False})
-        found = said.offers(rows, self.profile)
-        return tuple(one for one in found if one.infra.partition("/")[0] not in self._without)
+        return said.offers(rows, self.profile)
 
     def strangers(self) -> tuple[str, ...]:
         """Return machines that carry this burst's name and are not in its book."""
@@ -174,7 +176,7 @@ class Burst:
                 rental = self.book.intend(
                     one.offer, burst=self.profile.name, now_ms=now_ms, policy=self.profile.policy
                 )
-                say(f"{rental.name}: renting. {one.reasons[0].message}")
+                say(f"{rental.name}: asked for, {one.offer.id}")
                 self._launch(rental, say)
             case Wish.KEEP:
                 rental = self._rental(one.rental)
@@ -182,7 +184,7 @@ class Burst:
                     say(f"{rental.name}: asked for again; SkyPilot has not heard of it.")
                     self._launch(rental, say)
             case Wish.GIVE_BACK:
-                self._give_back(self._rental(one.rental), one.reasons[0].message, now_ms, say)
+                self._give_back(self._rental(one.rental), one.reasons[0], now_ms, say)
 
     def _launch(self, rental: Rental, say: Callable[[str], None]) -> None:
         """Ask for a machine that is written down already."""
@@ -216,15 +218,16 @@ class Burst:
         stage = moved(rental, Step.GIVE_BACK)
         self._write(replace(rental, stage=stage, failed=True, message=message))
 
-    def _give_back(self, rental: Rental, why: str, now_ms: int, say: Callable[[str], None]) -> None:
+    def _give_back(
+        self, rental: Rental, why: Reason, now_ms: int, say: Callable[[str], None]
+    ) -> None:
         if rental.stage is not Stage.RETURNING:
-            say(f"{rental.name}: {why}")
-            broke = not rental.joined_ms
+            say(why.message)
             rental = replace(
                 rental,
                 stage=moved(rental, Step.GIVE_BACK),
-                failed=rental.failed or broke,
-                message=why,
+                failed=why.token is Token.UNHEALTHY,
+                message=why.message,
             )
             self._write(rental)
         island = self._centre.islands().get(rental.name)

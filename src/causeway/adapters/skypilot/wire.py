@@ -19,7 +19,8 @@ from causeway.model.errors import CausewayError, Refused, Unavailable
 
 TIMEOUT_S = 60.0
 """Half of the room's `SETTLE_MS`: no request is on its way for longer."""
-ANSWER_S = 300.0
+ANSWER_S = 600.0
+"""A first `/check` loads every cloud's code there, and a refreshed `/status` asks the clouds."""
 REQUEST_HEADER = "x-skypilot-request-id"
 API_VERSIONS = range(50, 100)
 """Tried with 62 (SkyPilot 0.14.1); others of this range are taken to be compatible, as SkyPilot
