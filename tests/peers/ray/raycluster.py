@@ -55,6 +55,8 @@ ENVIRONMENT = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "10000",
 }
+FIRST = '"$@" || exit 1; while :; do sleep 3600 & wait $!; done'
+"""What a node's first process does: it starts Ray, and buries what Ray's children leave behind."""
 OWN = re.compile(r"gcs_server|raylet|ray::|ray-dashboard|dashboard|monitor\.py|ray\.util\.client")
 """What belongs to Ray, among the processes of a node."""
 
@@ -137,7 +139,7 @@ class Cluster:
     def start(self, node: int) -> None:
         """Start a node; the head must be up before the others."""
         plan = self.plans[node]
-        line: list[str | Path] = [PYTHON.with_name("ray"), "start", "--block"]
+        line: list[str | Path] = [PYTHON.with_name("ray"), "start"]
         line += ["--disable-usage-stats", f"--node-ip-address={self.address(node)}"]
         line += [f"--num-cpus={plan.cpus}", f"--num-gpus={plan.gpus}"]
         line += [f"--memory={plan.memory_bytes}", f"--object-store-memory={OBJECTS_BYTES}"]
@@ -153,8 +155,7 @@ class Cluster:
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
         house = ["nsenter", f"--net=/run/netns/{self.space}", "unshare", "--mount", "--pid"]
         house += ["--fork", "--mount-proc", "--kill-child"]
-        # A shell as the first process buries what Ray's own children leave behind.
-        house += ["bash", "-c", '"$@" & wait $!', "node"]
+        house += ["bash", "-c", FIRST, "node"]
         with (self.folder / f"node-{node}.log").open("ab") as log:
             self.nodes[node] = subprocess.Popen(
                 [*house, *line],
@@ -172,6 +173,8 @@ class Cluster:
             process = self.nodes.get(node)
             if process is not None and process.poll() is not None:
                 del self.nodes[node]
+        if not self.answers():
+            self.cut()
         for number in range(len(self.plans)):
             for tries in range(START_TRIES, 0, -1):
                 try:
@@ -199,7 +202,6 @@ class Cluster:
         try:
             return self.ask("/api/jobs/").status_code == 200
         except httpx.TransportError:
-            self.check()
             return False
 
     def check(self) -> None:
@@ -213,7 +215,6 @@ class Cluster:
         try:
             reply = self.ask("/api/v0/nodes?detail=1")
         except httpx.TransportError:
-            self.check()
             return []
         if reply.status_code != 200:
             return []

@@ -109,7 +109,7 @@ def test_a_node_that_dies(uno: Cluster, island: Islands) -> None:
     fast = island(uno, resources={"fast": 0.5})
     here = island(uno)
     alone = fast.start("echo up > up; sleep 600", resources=SMALL, deadline_stop=False)
-    gang = here.start("echo up >> up; sleep 600", resources=SMALL, num_nodes=2)
+    gang = here.start("echo up >> up; sleep 600", resources=SMALL, num_nodes=2, deadline_stop=False)
     up(fast, alone)
     uno.until("the gang is up", lambda: here.work(gang, "up").count("up") == 2)
     uno.cut(1)
