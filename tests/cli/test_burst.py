@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.adapters.skypilot.played import Played, served
 from tests.burst.plain import offer, policy
 
 from causeway.adapters.skypilot.book import Book
@@ -68,3 +69,17 @@ def test_a_book_that_cannot_be_read_is_not_thrown_away(
     assert main(["burst", profile, "--status", "--state", str(folder)]) == 2
     assert "sky status" in capsys.readouterr().err
     assert (folder / "book.json").read_text() == "{"
+
+
+def test_machines_that_would_call_their_own_loopback_are_not_rented(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAUSEWAY_URL", "http://127.0.0.1:1")
+    played = Played()
+    with served(played) as sky:
+        path = tmp_path / "burst.toml"
+        path.write_text(PROFILE.replace("http://127.0.0.1:1", sky))
+        assert main(["burst", str(path), "--once", "--state", str(tmp_path / "book")]) == 2
+    told = capsys.readouterr().err
+    assert "cannot reach the control plane at http://127.0.0.1:1" in told
+    assert "/launch" not in played.asked

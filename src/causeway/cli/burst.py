@@ -84,6 +84,8 @@ def burst(
                 decisions = made.look(_now_ms())
                 talk.show([_plain(one) for one in decisions], _sentences, as_json=json)
                 return exits.OK
+            if not close:
+                _reachable(wanted, client)
             return _go_on(made, once=once, close=close, every_s=max(every, EVERY_S_MIN))
         finally:
             made.book.close()
@@ -104,6 +106,20 @@ def _open(wanted: BurstProfile, folder: Path, client: Client) -> Burst:
     for cloud in sorted(made.check()):
         talk.say(f"{cloud}: SkyPilot cannot rent from it; say `sky check {cloud}` to see why.")
     return made
+
+
+def _reachable(wanted: BurstProfile, client: Client) -> None:
+    """Refuse to rent machines that would call this very machine's own loopback."""
+    from urllib.parse import urlsplit
+
+    url = client.access[0]
+    host = urlsplit(url).hostname or ""
+    if not wanted.url and (host == "localhost" or host.startswith("127.") or host == "::1"):
+        raise InvalidInput(
+            f"a rented machine cannot reach the control plane at {url}",
+            where="$.url",
+            hint='say how they reach it: url = "https://causeway.example.org"',
+        )
 
 
 def _go_on(made: Burst, *, once: bool, close: bool, every_s: float) -> int:

@@ -26,7 +26,7 @@ from causeway.adapters.skypilot.wire import Sky
 from causeway.burst import OPEN, Decision, Rental, Stage, Wish
 from causeway.model.errors import CausewayError, Conflict, Refused, Unavailable
 from causeway.model.fleet import WaitingJob
-from causeway.model.jobs import JobSpec
+from causeway.model.jobs import DataLabel, JobSpec
 from causeway.model.reasons import Reason, Severity, Token
 from causeway.model.resources import AcceleratorRequest, Resources
 from causeway.wiring import matches, verdicts
@@ -369,6 +369,13 @@ def test_jobs_that_may_not_or_cannot_run_there_rent_nothing(house: House) -> Non
     told = {one.reasons[0].token for one in decisions}
     assert told == {Token.CONSTRAINT, Token.ACCELERATOR}
     assert house.played.launches == []
+
+
+def test_data_that_the_law_keeps_away_rents_nothing_there(tmp_path: Path) -> None:
+    house = House(tmp_path / "book", PROFILE.replace('"NO"', '"US"'))
+    house.wait(data=(DataLabel(data_class="personal", subject_region="EEA"),))
+    (leave,) = house.round()
+    assert (leave.wish, leave.reasons[0].token) == (Wish.LEAVE, Token.LAW)
 
 
 def test_when_the_centre_is_away_a_round_changes_nothing(house: House) -> None:

@@ -28,11 +28,12 @@ from tests.adapters.skypilot.played import Launched, Played, served
 from causeway.demo.world import World, free_port
 
 pytestmark = pytest.mark.engines
-WAIT_S = 180.0
+WAIT_S = 300.0
 """Only a hang takes this long; nothing is asserted about time."""
 PROFILE = """
 name = "burst"
 sky = "{sky}"
+url = "{url}"
 budget = "50"
 machines = 2
 lease = "4h"
@@ -128,7 +129,9 @@ class House:
         self.profile("1h")
 
     def profile(self, idle: str) -> None:
-        (self.folder / "burst.toml").write_text(PROFILE.format(sky=self.sky, idle=idle))
+        (self.folder / "burst.toml").write_text(
+            PROFILE.format(sky=self.sky, url=self.world.url, idle=idle)
+        )
 
     @property
     def line(self) -> list[str]:

@@ -55,6 +55,7 @@ machines = 2
 lease = "4h"
 wait = "0s"
 sky = "{sky}"
+url = "https://causeway.example.org"
 [[place]]
 infra = "fluidstack/norway_4_eu"
 jurisdiction = "NO"
