@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,14 @@ def test_no_answer_at_all_is_silence_too() -> None:
         dashboard(refused).jobs()
     with pytest.raises(Silent, match="not answered as Ray does"):
         dashboard(says(200, "<html>some other server</html>")).jobs()
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"data": 7}', '[{"metadata": {"causeway": "1"}}]'])
+def test_an_answer_of_another_shape_is_silence(text: str) -> None:
+    asks = dashboard(says(200, text))
+    for ask in (asks.jobs, asks.nodes):
+        with contextlib.suppress(Silent):
+            assert ask() == ()
 
 
 def test_a_job_that_ray_does_not_know_needs_no_end() -> None:

@@ -7,7 +7,9 @@ missing there costs figures, never jobs.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ from causeway.adapters.ray.values import Cluster, JobRow, Node, Order
 
 NODES_MAX = 10_000
 ALREADY = "already exists"
+
+
+@contextlib.contextmanager
+def _understood(path: str) -> Iterator[None]:
+    """Take an answer of another shape for silence: nothing follows from it for any job."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise Silent(f"Ray's answer to {path} is not understood here ({fault})") from error
 
 
 class Dashboard:
@@ -41,14 +53,17 @@ class Dashboard:
         self._token = Path(settings.token_file) if settings.token_file else None
 
     def cluster(self) -> Cluster:
-        return answers.cluster(self._json("/api/version"))
+        with _understood("/api/version"):
+            return answers.cluster(self._json("/api/version"))
 
     def nodes(self) -> tuple[Node, ...]:
-        state = self._json(f"/api/v0/nodes?detail=1&limit={NODES_MAX}")
-        return answers.nodes(state, self._json("/api/cluster_status"))
+        with _understood("/api/v0/nodes"):
+            state = self._json(f"/api/v0/nodes?detail=1&limit={NODES_MAX}")
+            return answers.nodes(state, self._json("/api/cluster_status"))
 
     def jobs(self) -> tuple[JobRow, ...]:
-        return answers.jobs(self._json("/api/jobs/"))
+        with _understood("/api/jobs/"):
+            return answers.jobs(self._json("/api/jobs/"))
 
     def submit(self, order: Order) -> None:
         reply = self._call("POST", "/api/jobs/", orders.body(order))

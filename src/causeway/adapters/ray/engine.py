@@ -172,6 +172,7 @@ class RayEngine:
             wait_s = (due_ms - self._clock.monotonic_ms()) / 1000
             self._take(min(TURN_S_MAX, max(0.001, wait_s)))
         self._take(0.001)
+        self._end_doomed()
         self._ledger.let_go()
 
     def _take(self, wait_s: float) -> None:

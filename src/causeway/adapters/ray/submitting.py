@@ -139,11 +139,15 @@ class Submitter:
         return inventory.offered(self._view(), self._settings.resources)
 
     def _insist(self, act: Callable[[], None]) -> None:
-        """Try a few times: under its own name a job is never made twice."""
+        """Try a few times, unless Ray took all its time to be silent: under its own name a job is
+        never made twice."""
+        give_up = time.monotonic() + self._settings.timeout_s / 2
         for _ in range(TRIES - 1):
             try:
                 return act()
             except Silent:
+                if time.monotonic() >= give_up:
+                    raise
                 time.sleep(PAUSE_S)
         return act()
 
