@@ -71,9 +71,17 @@ def measure_cpu_ncu(cores: int) -> float:
     uses one thread, and the best of many short batches counts: a busy neighbour, such as another
     island on this host, then hardly changes the figure. Measured once: the host does not change.
     """
-    asked = subprocess.run(
-        [sys.executable, str(SPEED)], capture_output=True, timeout=SPEED_S, check=False, text=True
-    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, str(SPEED)],
+            capture_output=True,
+            timeout=SPEED_S,
+            check=False,
+            text=True,
+        )
+    except subprocess.TimeoutExpired:
+        # The host is too busy to tell: its speed is unknown, and the agent starts all the same.
+        return 0.0
     if asked.returncode != 0:
         return 0.0
     return round(float(asked.stdout) * cores, 4)
