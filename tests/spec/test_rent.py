@@ -24,7 +24,7 @@ def test_what_is_not_said_is_set() -> None:
     spec = read({}).members[0].spec
     assert spec.rental is not None
     assert (spec.rental.product, spec.rental.term_s) == (Product.SHELL, 8 * 3600)
-    assert (spec.run, spec.isolation) == (RUN, "sandbox")
+    assert (spec.run, spec.isolation, spec.spot) == (RUN, "sandbox", False)
     assert spec.on_disconnect is OnDisconnect.MOVE
     assert spec.expected_run_s == spec.rental.term_s
 

@@ -1,4 +1,4 @@
-"""`causeway rent`: a room on whichever island fits, handed over ready: a shell, a Slurm or a Ray.
+"""`causeway rent`: a room on whichever island fits, handed over ready: a shell or a Slurm.
 
 A rental is a job like any other, so placement, quotas, leases and bills are the ones that there
 are; what is particular is said in its job file's `rent` (`spec.rent`). Here the keys are made, and
@@ -41,10 +41,8 @@ class RentFlags:
         A login by SSH.
     slurm
         A Slurm cluster, ready for sbatch and srun.
-    ray
-        A Ray cluster, ready for ray.init.
     nodes
-        Nodes of the Slurm or Ray.
+        Nodes of the Slurm.
     cpus
         Cores of each node; 1 unless given.
     memory
@@ -59,7 +57,6 @@ class RentFlags:
 
     shell: Flag = False
     slurm: Flag = False
-    ray: Flag = False
     nodes: int = 1
     cpus: str = "1"
     memory: str = "2GiB"
@@ -77,7 +74,7 @@ def start(
     include: Flag = False,
     flags: Annotated[RentFlags, Parameter(name="*")] = NO_FLAGS,
 ) -> int:
-    """Rent a room that is handed over ready; in short `causeway rent --shell|--slurm|--ray`.
+    """Rent a room that is handed over ready; in short `causeway rent --shell|--slurm`.
 
     What it takes to make it ready is not metered; the meter runs from the hand-over to the return,
     and never beyond the term. What was in it is wiped then.
@@ -157,7 +154,9 @@ def give_back(name: str, /) -> int:
     sessions.forget(session)
     cost = money(job.get("cost_micros"), job.get("currency"))
     talk.say(f"{name} is returned: metered for {seconds(_metered_s(job))}, {cost}.")
-    if wiped:
+    if not wiped:
+        talk.say("Its island has not told that it is wiped; it takes no other work before it is.")
+    else:
         files = f"{wiped['files']} files ({size(wiped['bytes'])})"
         talk.say(f"Wiped on {local_id(wiped['island'])}: {files}; no process is left.")
     return exits.OK
@@ -167,7 +166,7 @@ def product_of(flags: RentFlags) -> Product:
     """Return the one product that is asked for."""
     asked = [product for product in Product if getattr(flags, product.value)]
     if len(asked) != 1:
-        raise InvalidInput("say what to rent", hint="one of: --shell, --slurm, --ray")
+        raise InvalidInput("say what to rent", hint="one of: --shell, --slurm")
     return asked[0]
 
 
@@ -248,9 +247,6 @@ def _tell(session: Session, job: dict[str, Any]) -> None:
     talk.out(f"ssh {option}{session.host}")
     if session.rental == Product.SLURM:
         talk.say(f"Its commands: ssh {option}{session.host} sinfo; sbatch, srun, squeue as well.")
-    if session.rental == Product.RAY:
-        talk.say(f"Lead a port to it: ssh {option}-N -L 10001:ray:1 {session.host}")
-        talk.say('and then, in Python:  ray.init("ray://127.0.0.1:10001")')
     talk.say(f"Give it back: causeway rent return {session.name}")
 
 

@@ -40,8 +40,6 @@ class Product(StrEnum):
     """A login by SSH."""
     SLURM = "slurm"
     """A Slurm cluster, each rank of the job a node of it."""
-    RAY = "ray"
-    """A Ray cluster, likewise."""
 
 
 class OnDisconnect(StrEnum):

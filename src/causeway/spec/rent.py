@@ -56,6 +56,8 @@ def rented(f: Fields, found: dict[str, Any], defaults: JobSpec) -> None:
         found["isolation"] = found.get("isolation") or defaults.isolation or ISOLATION
         if (found.get("on_disconnect") or defaults.on_disconnect) is None:
             found["on_disconnect"] = OnDisconnect.MOVE
+        # Who wants capacity that its owner may take back has to say so.
+        found.setdefault("spot", False)
         if not found.get("expected_run_s"):
             found["expected_run_s"] = found["rental"].term_s
 
@@ -71,7 +73,7 @@ def check(spec: JobSpec, where: str) -> None:
         raise InvalidInput(
             "a shell is on one node",
             where=f"{where}.num_nodes",
-            hint="rent slurm or ray for several",
+            hint="rent slurm for several",
         )
     if spec.rental.host_key and spec.rental.host_key not in spec.secrets:
         raise InvalidInput(

@@ -36,8 +36,6 @@ class Host:
     """What of the system the fork servers close off for all their children."""
     rents: tuple[str, ...] = ()
     """Products that it can hand over to whoever rents its room."""
-    ray: str = ""
-    """Path of the `ray` that rentals start; empty without one."""
     images: Images | None = None
     """What runs container images; set once a trial has really run one."""
 
@@ -78,12 +76,10 @@ def look(
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())
-    ray = rentable.ray_program(visible) if bwrap else ""
     return Host(
         groups=cgroups.find(f"causeway-{name}"),
         bwrap=bwrap,
-        rents=rentable.products(ray=ray) if bwrap else (),
-        ray=ray,
+        rents=rentable.products() if bwrap else (),
         view=view,
         bash=shutil.which("bash") or "",
         closed=closed if at_once else (),

@@ -3,8 +3,7 @@
 Rank 0 makes the product ready with the other ranks' help, listens for SSH, and says READY. It ends
 on SIGTERM, which is what a return is; everything that it started ends with its sandbox.
 
-    CAUSEWAY_RENTAL      what the room is, as JSON (`agent.environment`)
-    CAUSEWAY_RENTAL_RAY  where the island's `ray` is
+    CAUSEWAY_RENTAL  what the room is, as JSON (`agent.environment`)
 """
 
 from __future__ import annotations
@@ -30,25 +29,13 @@ Maker = Callable[[Room, Mapping[str, str]], Awaitable[Made]]
 
 
 class Door(asyncssh.SSHServer):
-    """One connection. Its key decides who it is; it may go wherever the room itself may go, and the
-    product's own ports have names."""
-
-    def __init__(self, ports: Mapping[str, int]) -> None:
-        self._ports = ports
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
+    """One connection. Its key decides who it is; it may go wherever the room itself may go."""
 
     def begin_auth(self, username: str) -> bool:
         return True
 
-    def connection_requested(self, dest_host: str, dest_port: int, *_: Any) -> Any:
-        port = self._ports.get(dest_host)
-        if port is None:
-            return True
-        assert self._connection is not None
-        return self._connection.forward_connection("127.0.0.1", port)
+    def connection_requested(self, dest_host: str, dest_port: int, *_: Any) -> bool:
+        return True
 
     def unix_connection_requested(self, dest_path: str) -> bool:
         return True
@@ -68,9 +55,9 @@ async def shell(room: Room, env: Mapping[str, str]) -> Made:
 def maker_of(product: Product) -> Maker:
     """Return what makes a product ready."""
     if product is Product.SLURM:
-        from causeway.sdk.rent.slurm import made
+        from causeway.sdk.rent import slurm
 
-        return made
+        return slurm.made
     return shell
 
 
@@ -83,7 +70,7 @@ async def hand_over(room: Room, env: Mapping[str, str]) -> asyncssh.SSHAcceptor 
     inside = {**env, **made.env}
     server = await listening(
         room.port,
-        functools.partial(Door, made.ports),
+        Door,
         functools.partial(_serve, inside),
         host_key=host_key,
         key=room.key,
@@ -92,11 +79,10 @@ async def hand_over(room: Room, env: Mapping[str, str]) -> asyncssh.SSHAcceptor 
         # Read through the centre, by whoever may read this job's log: so it can be pinned.
         public = asyncssh.import_private_key(host_key).export_public_key()
         say(f"host key: {public.decode().strip()}")
-    ports = {"ssh": server.get_port(), **made.ports}
-    say(f"READY: {room.product.value}, " + ", ".join(f"{n} on port {p}" for n, p in ports.items()))
-    figures = {f"{name}_port": port for name, port in ports.items()}
+    port = server.get_port()
+    say(f"READY: {room.product.value}, ssh on port {port}")
     with room.progress.open("a") as file:
-        file.write(json.dumps({"step": 0, **figures}) + "\n")
+        file.write(json.dumps({"step": 0, "ssh_port": port}) + "\n")
     return server
 
 

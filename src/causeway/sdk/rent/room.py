@@ -40,8 +40,6 @@ class Room:
     work: Path
     """The renter's home; every rank sees the same one."""
     progress: Path
-    ray: str
-    """Path of the island's `ray`; empty without one."""
 
     @property
     def shared(self) -> Path:
@@ -55,8 +53,6 @@ class Made:
 
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables of every command of the renter."""
-    ports: Mapping[str, int] = field(default_factory=dict)
-    """Host name in a forward of SSH (`ssh -L 1:ray:1`) -> port here."""
 
 
 def read_room(env: dict[str, str]) -> Room:
@@ -75,7 +71,6 @@ def read_room(env: dict[str, str]) -> Room:
         ranks=int(env["CAUSEWAY_NUM_NODES"]),
         work=Path(env["CAUSEWAY_OUTPUT_DIR"]),
         progress=Path(env["CAUSEWAY_PROGRESS_FILE"]),
-        ray=env.pop("CAUSEWAY_RENTAL_RAY", ""),
     )
 
 
