@@ -23,7 +23,7 @@ WAIT_S = 120.0
 
 def stop(node: int, folder: Path) -> None:
     """Kill it outright, and remember how it was started."""
-    for one in psutil.Process(node).children(recursive=True):
+    for one in _inside(node):
         words = one.cmdline()
         if any(word.endswith(NAME) for word in words):
             told = {"argv": words, "environ": one.environ(), "cwd": one.cwd()}
@@ -55,6 +55,21 @@ def start(node: int, folder: Path, url: str) -> None:
         assert process.poll() is None, (folder / "dashboard.log").read_text()[-2_000:]
         assert time.monotonic() < give_up, "the dashboard does not come back"
         time.sleep(0.2)
+
+
+def _inside(node: int) -> list[psutil.Process]:
+    """Return the processes of a node, those among them that came from outside."""
+    (inner,) = psutil.Process(node).children()
+    own = Path(f"/proc/{inner.pid}/ns/pid").readlink()
+    found = []
+    for one in psutil.process_iter():
+        try:
+            if Path(f"/proc/{one.pid}/ns/pid").readlink() == own and one.cmdline():
+                found.append(one)
+        except (OSError, psutil.Error):
+            # It has just ended.
+            continue
+    return found
 
 
 def _answers(url: str) -> bool:
