@@ -133,7 +133,7 @@ class Cluster:
         )
         for number in range(1, self.nodes + 1):
             self.start_node(number)
-        self._claim()
+        self.claim("shared", "default")
         self.until("every node is ready", lambda: len(self.ready()) == self.nodes)
         return self
 
@@ -365,13 +365,9 @@ class Cluster:
         items: list[Json] = self.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
         return items
 
-    def _claim(self) -> None:
-        """Make the volume that all nodes share, and the claim `shared` on it."""
-        self.volume("shared", "default")
-
     def volume(self, name: str, namespace: str) -> None:
-        """Make a volume over the shared folder, and a claim of the same name on it."""
-        size = {"storage": "10Gi"}
+        """Make a volume over the shared folder that only this claim may have."""
+        size = {"storage": "100Gi"}
         self.post(
             "/api/v1/persistentvolumes",
             {
@@ -384,7 +380,12 @@ class Cluster:
                 },
             },
         )
+
+    def claim(self, name: str, namespace: str) -> None:
+        """Make a volume over the shared folder, and the claim on it."""
+        self.volume(name, namespace)
         path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+        size = {"storage": "10Gi"}
         self.post(
             path,
             {

@@ -38,7 +38,7 @@ def go(here: Island, key: tuple[str, int]) -> None:
 def test_a_full_quota_refuses_with_one_sentence(cluster: Cluster, island: Islands) -> None:
     cluster.post("/api/v1/namespaces", {"metadata": {"name": "tight"}})
     cluster.until("it has its account", lambda: cluster.serviceaccount("default", "tight"))
-    cluster.volume("shared", "tight")
+    cluster.claim("shared", "tight")
     hard = {"requests.cpu": "1", "requests.memory": "1Gi"}
     quota = {"metadata": {"name": "small"}, "spec": {"hard": hard}}
     cluster.post("/api/v1/namespaces/tight/resourcequotas", quota)
