@@ -202,7 +202,7 @@ def test_what_is_launched_is_pinned_armed_and_carries_its_own_end(house: House) 
     assert made.task["secrets"] == {"CAUSEWAY_JOIN_TOKEN": "cw_token_of_burst-abcd-1"}
     setup = made.task["setup"].splitlines()
     # The machine's own end is armed before anything is fetched.
-    armed = next(i for i, line in enumerate(setup) if '"shutdown" "-h" "+$left"' in line)
+    armed = next(i for i, line in enumerate(setup) if 'sudo -n shutdown -h +"$left"' in line)
     fetched = next(i for i, line in enumerate(setup) if "curl" in line)
     assert armed < fetched
     assert str(rental.until_ms // 1000 + 15 * 60) in made.task["setup"]

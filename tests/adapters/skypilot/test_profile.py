@@ -67,3 +67,10 @@ def test_fields_of_islands_reach_the_profile_that_is_written_for_a_machine(tmp_p
         "2.49",
     )
     assert (found.policy.tenants, found.policy.allow_secrets) == (("acme",), False)
+
+
+def test_the_profile_in_the_docs_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "burst.md").read_text("utf-8")
+    found = parse(page.split("```toml\n", 1)[1].split("```", 1)[0])
+    assert [one.infra for one in found.places] == ["aws/eu-central-1", "lambda/us-east-1"]
+    assert (found.spot, found.policy.machines_max) == (True, 2)

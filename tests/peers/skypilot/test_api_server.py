@@ -35,7 +35,7 @@ from causeway.model.errors import CausewayError
 pytestmark = pytest.mark.peers
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-peers-skypilot" / "bin" / "python"
-WAIT_S = 300.0
+WAIT_S = 900.0
 """Only a hang takes this long; nothing is asserted about time."""
 ACCELERATORS = """AcceleratorName,Clouds
 H100,"['fluidstack']"

@@ -9,6 +9,7 @@ join token goes as a secret: it works once, and is worth nothing after.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,10 @@ AUTODOWN_MIN = 5
 """SkyPilot takes a machine away so long after the watchman has ended."""
 _SETUP = """\
 set -eu
-cd "$HOME/{folder}"
 left=$(( ({armed_s} - $(date +%s)) / 60 ))
 [ "$left" -ge 1 ] || left=1
 {arm} || echo "causeway: this machine cannot be told when to end; its watchman is all there is"
+cd "$HOME/{folder}"
 export PATH="$HOME/.local/bin:$PATH"
 command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
 uv venv -q --clear --python 3.12 venv
@@ -42,14 +43,16 @@ def task(
 ) -> str:
     """Return the task as YAML (JSON is YAML)."""
     armed_s = (rental.until_ms + grace_ms // 2) // 1000
-    arm = " ".join('"' + word.replace("{minutes}", "$left") + '"' for word in poweroff)
+    arm = " ".join(
+        '"$left"'.join(shlex.quote(part) for part in word.split("{minutes}")) for word in poweroff
+    )
     made: dict[str, Any] = {
         "name": rental.name,
         "resources": resources(rental, disk_gib=disk_gib),
         "secrets": {"CAUSEWAY_JOIN_TOKEN": token},
         "file_mounts": {f"~/{FOLDER}": FOLDER},
         "file_mounts_mapping": {FOLDER: FOLDER},
-        "setup": _SETUP.format(folder=FOLDER, armed_s=armed_s, arm=arm),
+        "setup": _SETUP.format(folder=FOLDER, armed_s=armed_s, arm=arm or "false"),
         "run": _RUN.format(folder=FOLDER),
     }
     return json.dumps(made)
