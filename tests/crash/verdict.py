@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from story import GROUPS, MEMBERS, TERMINAL, Told
 
 from causeway.model.events import Event
 from causeway.model.jobs import Attempt, AttemptState, Job
+from causeway.model.money import Transaction
 from causeway.ports.store import Store
 from causeway.price import check, recompute
 from causeway.price.rate import usage_micros
@@ -20,16 +22,24 @@ CANCELLED = "endless"
 def judge(store: Store, told: Told) -> None:
     """Raise `AssertionError` for the first thing that is not as it must be."""
     jobs = {job.id: job for job in store.jobs(tenant=None, limit=1_000)}
-    events = all_events(store)
     _acknowledged(jobs, told)
+    judge_facts(store, jobs, told.begun)
+    _resumed(jobs[told.ids["training"]], told)
+
+
+def judge_facts(
+    store: Store, jobs: Mapping[str, Job], begun: Sequence[tuple[str, str, int]]
+) -> None:
+    """Raise `AssertionError` for the first thing in a store where every job has ended that cannot
+    be so, whatever the jobs were. `begun`: (island, job, fence) of everything that really ran."""
+    events = all_events(store)
     _numbered(events)
     _ended_once(jobs, events)
-    _fences(jobs, events, told)
+    _fences(jobs, events, begun)
     for job in jobs.values():
         for attempt in job.attempts:
             _ticks(store, job, attempt)
     _paid(store, jobs)
-    _resumed(jobs[told.ids["training"]], told)
 
 
 def all_events(store: Store) -> list[Event]:
@@ -38,6 +48,14 @@ def all_events(store: Store) -> list[Event]:
     while page := store.events(after=events[-1].seq if events else 0, limit=500):
         events.extend(page)
     return events
+
+
+def all_transactions(store: Store) -> list[Transaction]:
+    """Return the whole journal."""
+    posted: list[Transaction] = []
+    while page := store.transactions(after=posted[-1].id if posted else "", limit=1_000):
+        posted.extend(page)
+    return posted
 
 
 def _acknowledged(jobs: dict[str, Job], told: Told) -> None:
@@ -56,7 +74,7 @@ def _numbered(events: list[Event]) -> None:
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
 
 
-def _ended_once(jobs: dict[str, Job], events: list[Event]) -> None:
+def _ended_once(jobs: Mapping[str, Job], events: list[Event]) -> None:
     ends = Counter(event.subject for event in events if event.kind in ENDS)
     assert ends == Counter(list(jobs)), f"ends: {ends}"
     over: set[str] = set()
@@ -67,7 +85,9 @@ def _ended_once(jobs: dict[str, Job], events: list[Event]) -> None:
             over.add(event.subject)
 
 
-def _fences(jobs: dict[str, Job], events: list[Event], told: Told) -> None:
+def _fences(
+    jobs: Mapping[str, Job], events: list[Event], begun: Sequence[tuple[str, str, int]]
+) -> None:
     """Fences grow by one with each placement; what ran was placed, and under one fence once."""
     placed: dict[str, list[int]] = {}
     where: dict[tuple[str, int], str] = {}
@@ -84,9 +104,9 @@ def _fences(jobs: dict[str, Job], events: list[Event], told: Told) -> None:
         accepted = [a for a in job.attempts if a.state is AttemptState.SUCCEEDED]
         assert len(accepted) <= 1, f"{job.id}: two attempts were accepted"
         assert all(a.state is not AttemptState.SUCCEEDED for a in job.attempts[:-1])
-    twice = {key: count for key, count in Counter(told.begun).items() if count > 1}
+    twice = {key: count for key, count in Counter(begun).items() if count > 1}
     assert not twice, f"began twice: {twice}"
-    for island, job_id, fence in told.begun:
+    for island, job_id, fence in begun:
         assert where[(job_id, fence)].endswith(f":{island}"), f"{job_id} {fence} ran on {island}"
 
 
@@ -99,9 +119,9 @@ def _ticks(store: Store, job: Job, attempt: Attempt) -> None:
     assert used_ms == attempt.usage.device_ms, f"{job.id} {attempt.fence}: {used_ms}"
 
 
-def _paid(store: Store, jobs: dict[str, Job]) -> None:
+def _paid(store: Store, jobs: Mapping[str, Job]) -> None:
     """Usage settled is usage posted, and every posting proves itself."""
-    posted = store.transactions(limit=10_000)
+    posted = all_transactions(store)
     balances = check(posted)
     assert dict(store.balances()) == balances
     assert sum(balances.values()) == 0

@@ -9,6 +9,7 @@ TLS with a certificate of its own making. All of it ends with the process that s
 from __future__ import annotations
 
 import datetime
+import fcntl
 import ipaddress
 import os
 import shutil
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from cryptography import x509
@@ -33,6 +34,7 @@ from causeway.sdk.client import Client
 
 HERE = "10.231.77.1"
 BRIDGE = "cwssh0"
+LOCK = Path("/run/lock/causeway-hosts")
 WAIT_S = 90.0
 """Only a hang takes this long; nothing is asserted about time."""
 NEEDED = {
@@ -185,9 +187,13 @@ class World:
     hosts: dict[str, Host] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     url: str = ""
+    lock: IO[str] | None = None
 
     def begin(self) -> None:
-        """Make the network, the operator's key and the control plane."""
+        """Make the network, the operator's key and the control plane; once no other such world is
+        on this machine, since names and addresses are the same in all of them."""
+        self.lock = LOCK.open("w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, check=False)
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "addr", "add", f"{HERE}/24", "dev", BRIDGE)
@@ -368,6 +374,8 @@ class World:
             for place in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
                 until(lambda top=Path(place) / space: _gone(top), "the control group's end")
         _run("ip", "link", "del", BRIDGE)
+        if self.lock is not None:
+            self.lock.close()
 
 
 def _gone(top: Path) -> bool:
