@@ -83,7 +83,7 @@ def _hooks(cluster: Cluster) -> None:
     folder = cluster.folder
     command = " ".join(shlex.quote(str(word)) for word in words)
     pid, log = folder / "apiserver.pid", folder / "log" / "apiserver.log"
-    ready = f"curl -sf --cacert {cluster.ca} {cluster.server}/readyz"
+    ready = f"curl -sf --max-time 10 --cacert {cluster.ca} {cluster.server}/readyz"
     (folder / "start.sh").write_text(
         f"setsid {command} >>{log} 2>&1 </dev/null &\necho $! >{pid}\n"
         f"until {ready} >/dev/null; do sleep 0.1; done\n"
