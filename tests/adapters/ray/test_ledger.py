@@ -204,6 +204,28 @@ def test_what_is_forgotten_is_removed_from_ray_too(house: House) -> None:
     assert KEY not in house.ledger.shown
 
 
+def test_a_key_is_free_again_once_what_was_forgotten_is_over_in_ray(house: House) -> None:
+    house.submitted()
+    house.hear(row(JobState.PENDING))
+    assert not house.ledger.is_leaving(KEY)
+    house.ledger.forget(KEY)
+    assert house.ledger.is_leaving(KEY)
+    house.hear(row(JobState.RUNNING))
+    assert house.ledger.is_leaving(KEY)
+    house.hear(row(JobState.FAILED))
+    assert not house.ledger.is_leaving(KEY)
+
+
+def test_a_key_is_free_again_when_ray_never_had_what_was_forgotten(house: House) -> None:
+    at = house.ledger.add(house.launch, TOLD)
+    house.ledger.forget(KEY)
+    house.hear()
+    assert house.ledger.is_leaving(KEY)
+    house.ledger.doubtful(at, "no answer")
+    house.hear()
+    assert not house.ledger.is_leaving(KEY)
+
+
 def test_a_job_that_nobody_knows_is_shown_until_it_is_forgotten(house: House) -> None:
     house.hear(row(JobState.RUNNING))
     assert house.ledger.shown[KEY].phase == Phase.RUNNING

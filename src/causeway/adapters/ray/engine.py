@@ -65,6 +65,9 @@ class RayEngine:
         """Started, and not taken up by the thread yet."""
         self._going: dict[Key, int] = {}
         """Forgotten, as often as the thread has not taken note of yet."""
+        self._held: dict[Key, int] = {}
+        """Of those that are coming: they wait until what was forgotten under their key is over in
+        Ray. With the grace of a stop that was asked for since; -1: none was."""
         self._condition = Condition()
         self._nodes: tuple[Node, ...] | None = None
         """As they were seen last; None: they never were."""
@@ -128,7 +131,7 @@ class RayEngine:
         self._inbox.put(lambda: self._begin(launch))
 
     def stop(self, job: str, fence: int, *, grace_ms: int) -> None:
-        self._inbox.put(lambda: self._ledger.stop((job, fence), grace_ms))
+        self._inbox.put(lambda: self._stop((job, fence), grace_ms))
 
     def poll(self) -> Mapping[Key, Status]:
         if self._broken is not None:
@@ -196,8 +199,31 @@ class RayEngine:
         with self._lock:
             if self._coming.get(key) is not launch:
                 return
+            if self._ledger.is_leaving(key):
+                self._held.setdefault(key, -1)
+                return
             del self._coming[key]
         self._hand_over(launch)
+        grace_ms = self._held.pop(key, -1)
+        if grace_ms >= 0:
+            self._ledger.stop(key, grace_ms)
+
+    def _stop(self, key: Key, grace_ms: int) -> None:
+        asked_ms = self._held.get(key)
+        if asked_ms is None:
+            self._ledger.stop(key, grace_ms)
+        else:
+            self._held[key] = grace_ms if asked_ms < 0 else min(asked_ms, grace_ms)
+
+    def _let_in(self) -> None:
+        """Take up what was held, once nothing stands in its way."""
+        for key in list(self._held):
+            launch = self._coming.get(key)
+            if launch is None:
+                # It was forgotten again.
+                del self._held[key]
+            else:
+                self._begin(launch)
 
     def _hand_over(self, launch: Launch) -> None:
         at = self._ledger.add(launch, self._submitter.submission(launch))
@@ -259,6 +285,7 @@ class RayEngine:
             self._ledger.hear(answer.jobs, asked_ms=answer.asked_ms)
             while self._ledger.lost:
                 self._hand_over(self._ledger.lost.pop())
+            self._let_in()
         if answer.nodes is not None:
             self._nodes = answer.nodes
             self._ledger.weigh(self._submitter.never)

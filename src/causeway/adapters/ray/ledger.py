@@ -63,6 +63,9 @@ class Ledger:
         self._root = root
         self._mark = mark
         self._clock = clock
+        self._leaving: dict[Key, Attempt] = {}
+        """Forgotten, and not seen to be over in Ray: one that waits there may yet take up its rank,
+        and whatever lies in its folder then."""
         self._strays: dict[Key, JobRow] = {}
         """Jobs with this island's mark that nobody here knows."""
 
@@ -149,6 +152,8 @@ class Ledger:
             self.doomed.condemn(stray.id, at_ms=self._now(), delete=True)
         self.shown.pop(key, None)
         at = self.attempts.pop(key, None)
+        if at is not None and not at.final:
+            self._leaving[key] = at
         if at is None or at.submitting:
             return
         if at.outcome is None:
@@ -156,6 +161,18 @@ class Ledger:
             at.desk.call_off()
         keeping.remove(at.folder)
         self._bury(at, delete=True)
+
+    def is_leaving(self, key: Key) -> bool:
+        """Say whether an attempt that was forgotten under this key may not be over in Ray yet."""
+        return key in self._leaving
+
+    def _see_off(self, there: Mapping[str, JobRow], asked_ms: int) -> None:
+        """Let go of what was forgotten and is over in Ray, or not there."""
+        for key, at in list(self._leaving.items()):
+            row = there.get(at.told.id)
+            gone = row is None and not at.submitting and at.submitted_ms <= asked_ms
+            if gone or (row is not None and row.state in FINAL):
+                del self._leaving[key]
 
     def _bury(self, at: Attempt, *, delete: bool) -> None:
         """Remember that its job must not go on any more, and, once it is forgotten, not be listed
@@ -192,6 +209,7 @@ class Ledger:
                 strays[key] = row
         self._show_strays(strays)
         self.doomed.hear(there, now_ms=self._now())
+        self._see_off(there, asked_ms)
         for at in list(self.attempts.values()):
             if at.told.id not in there and not at.submitting and at.submitted_ms <= asked_ms:
                 self._not_seen(at, asked_ms)
