@@ -25,7 +25,7 @@ CLAIM_TEMPLATES = "resourceclaimtemplates"
 DRA = ("resource.k8s.io/v1", "resource.k8s.io/v1beta2", "resource.k8s.io/v1beta1")
 """Versions of dynamic resource allocation, the best first."""
 QUEUE = "kueue.x-k8s.io/queue-name"
-ADDRESS = "CAUSEWAY_POD_IP"
+ADDRESS = "POD_IP"
 INDEX_ENV = "JOB_COMPLETION_INDEX"
 LIMIT_MARGIN_S = 90
 """Kubernetes' limit is the runner's plus this: the runner ends a job in time, and says why."""
