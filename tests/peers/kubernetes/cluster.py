@@ -41,6 +41,8 @@ CONTROLLERS = (
     "nodelifecycle,resourcequota,persistentvolume-binder,deployment,replicaset,ttl"
 )
 PACKAGES = {"etcd": "etcd-server", "bwrap": "bubblewrap", "setpriv": "util-linux"}
+IMAGES = ("python:3.11", "python:3.12", "registry.example/causeway:0.1.0")
+"""What the nodes take for images that can be pulled."""
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -195,6 +197,7 @@ class Cluster:
             "token": self.tokens["kubelet"],
             "folder": str(folder),
             "hidden": [str(self.share)],
+            "images": IMAGES,
             "labels": {
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/arch": "amd64",

@@ -28,6 +28,7 @@ mount = "{share}"
 image = "python:3.11"
 python = "/usr/bin/python3"
 poll_s = 0.5
+image_s_max = 2
 timeout_s = 5
 
 [engine.conformance]

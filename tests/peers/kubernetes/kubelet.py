@@ -6,8 +6,8 @@ it, maps their volumes (hostPath, emptyDir, a claim whose volume is a hostPath, 
 maps, projected ones), runs the container's command in a process namespace of its own, ends it with
 its grace, its deadline or its memory limit, and reports state, exit code and last words.
 
-What it is not: images are never pulled (a container sees this machine's own system; an image whose
-name begins with `absent/` is reported as a kubelet reports one that cannot be pulled), there is one
+What it is not: images are never pulled (a container sees this machine's own system; an image that
+its settings do not name is reported as a kubelet reports one that cannot be pulled), there is one
 container per pod, no network of a pod's own (its address is 127.0.0.1), no probes, memory is looked
 at four times a second rather than held by the kernel, and containers die with it. Run as
 
@@ -114,7 +114,7 @@ class Pod:
             self.kubelet.release(self)
 
     def _live(self) -> None:
-        if self.container["image"].startswith("absent/"):
+        if self.container["image"] not in self.kubelet.settings["images"]:
             self._no_image()
             return
         self.devices = self.kubelet.allot(self)

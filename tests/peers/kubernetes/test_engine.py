@@ -56,9 +56,14 @@ def test_a_gang_ends_with_its_first_bad_rank(cluster: Cluster, island: Islands) 
 
 def test_devices_are_handed_out_by_kubernetes(cluster: Cluster, island: Islands) -> None:
     here = island(cluster)
-    keys = [here.start("echo $NVIDIA_VISIBLE_DEVICES; sleep 1", resources=gpus(1)) for _ in "1234"]
+    script = "echo $NVIDIA_VISIBLE_DEVICES; until [ -e go ]; do sleep 0.05; done"
+    keys = [here.start(script, resources=gpus(1)) for _ in range(4)]
+    for key in keys:
+        here.until(key, lambda _, key=key: here.out(key))
     fifth = here.start("true", resources=gpus(1))
     here.says(fifth, "Insufficient nvidia.com/gpu")
+    for key in keys:
+        (here.folder(key) / "work" / "go").touch()
     for key in (*keys, fifth):
         assert here.ended(key).phase == Phase.SUCCEEDED
     assert sorted(here.out(key).strip() for key in keys) == ["0", "0", "1", "1"]

@@ -150,7 +150,7 @@ def test_work_of_higher_priority_preempts(cluster: Cluster, island: Islands) -> 
     for key in keys:
         up(here, key)
     limits = {"cpu": "100m", "memory": "64Mi", "nvidia.com/gpu": "2"}
-    container = {"name": "a", "image": "b", "command": ["sleep", "600"]}
+    container = {"name": "a", "image": "python:3.11", "command": ["sleep", "600"]}
     pod = {
         "metadata": {"name": "urgent"},
         "spec": {

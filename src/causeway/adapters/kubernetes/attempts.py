@@ -11,7 +11,7 @@ waits, gave way, lost its node, used too much memory, or was never started. `jud
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from causeway.adapters.kubernetes import reasons
@@ -127,7 +127,7 @@ class Attempt:
     back_ms: int = 0
     """When it was seen to have been taken off its nodes; 0: it was not."""
     killed: bool = False
-    last_pods: tuple[PodSeen, ...] = field(default=())
+    last_pods: tuple[PodSeen, ...] = ()
     """Those that were there before they vanished."""
 
     @property
