@@ -12,10 +12,12 @@ import signal
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("ci", derandomize=True, deadline=None, database=None)
-settings.register_profile("here", deadline=None)
+# Nothing is asserted about time, on a busy machine least of all.
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, database=None, **UNTIMED)
+settings.register_profile("here", **UNTIMED)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
