@@ -33,7 +33,7 @@ NO_RAY = 81
 LOST_NODE = 82
 LOST_WORKER = 83
 TURN_S = 1.0
-NODE_ADDRESS = "CAUSEWAY_RAY_NODE_ADDRESS"
+NODE_ADDRESS = "RANK_NODE_ADDRESS"
 
 
 def run_rank(program: str, folder: str, number: str, more: Dict[str, str]) -> int:

@@ -24,7 +24,7 @@ KEEP = (
 )
 """What Ray sets for a job and the program sees: its devices are Ray's, and `ray.init` finds the
 cluster that it runs in."""
-NODE_ADDRESS = "CAUSEWAY_RAY_NODE_ADDRESS"
+NODE_ADDRESS = "RANK_NODE_ADDRESS"
 """What the entrypoint tells a gang's runner; `entrypoint.NODE_ADDRESS` is the same."""
 
 
