@@ -98,6 +98,8 @@ class Attempt:
     pods: tuple[PodSeen, ...] = ()
     heard: tuple[Told, ...] = ()
     """Events about its objects."""
+    heard_ms: int = 0
+    """When events were asked for last."""
     missing: int = 0
     """Answers in a row without any of its objects, after it was handed over."""
     ranks: tuple[RankSeen, ...] = ()
@@ -176,7 +178,8 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     done_to = fate(at)
     if done_to is not None and not at.killed:
         return _ended(done_to, at)
-    if not final and now_ms - at.quiet_ms < SETTLE_MS:
+    signalled = any(rank.end is End.SIGNAL for rank in at.ranks) and at.heard_ms < at.quiet_ms
+    if (signalled or not final) and now_ms - at.quiet_ms < SETTLE_MS:
         return None
     if failed is not None:
         return _from_outside(at) or _program(at, failed)

@@ -24,6 +24,7 @@ from causeway.adapters.kubernetes.attempts import (
     waiting,
 )
 from causeway.adapters.kubernetes.doomed import Doomed
+from causeway.adapters.kubernetes.objects import name_of
 from causeway.adapters.kubernetes.showing import status_of
 from causeway.adapters.kubernetes.speaker import Seen
 from causeway.adapters.kubernetes.values import JobSeen, PodSeen
@@ -180,14 +181,11 @@ class Ledger:
         for at in list(self.attempts.values()):
             tag = at.told.tag
             if tag in jobs or tag in pods:
-                names = {
-                    one.name for one in (*jobs.get(tag, ()), *pods.get(tag, ()), *at.last_pods)
-                }
-                at.heard = (
-                    at.heard
-                    if seen.told is None
-                    else tuple(one for one in seen.told if one.about in names)
-                )
+                if seen.told is not None:
+                    # Pods come and go; all of a submission's names begin with its tag.
+                    own = name_of(tag)
+                    at.heard = tuple(one for one in seen.told if one.about.startswith(own))
+                    at.heard_ms = asked_ms
                 self._seen(at, tuple(jobs.get(tag, ())), tuple(pods.get(tag, ())), asked_ms)
             elif not at.submitting and at.submitted_ms <= asked_ms:
                 self._not_seen(at, asked_ms)
