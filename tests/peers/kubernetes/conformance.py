@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster import Cluster, running
+from kubecluster import Cluster, running
 
 PROFILE = """\
 name = "kubernetes"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster import Cluster, running
-from island import Island
+from kubecluster import Cluster, running
+from kubeisland import Island
 
 _roots = itertools.count(1)
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from cluster import Cluster, running
-from island import Island
+from kubecluster import Cluster, running
+from kubeisland import Island
 
 from causeway.demo.world import World, free_port
 from causeway.model.protocol import Phase

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from cluster import Cluster
-from island import Island, gpus
+from kubecluster import Cluster
+from kubeisland import Island, gpus
 
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from cluster import Cluster
-from island import AGES_MS, SMALL, Island
+from kubecluster import Cluster
+from kubeisland import AGES_MS, SMALL, Island
 
 from causeway.model.jobs import FailureClass, JobSpec
 from causeway.model.protocol import Phase

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from cluster import Cluster, running
-from island import SMALL, Island, gpus
+from kubecluster import Cluster, running
+from kubeisland import SMALL, Island, gpus
 
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase

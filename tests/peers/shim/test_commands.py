@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .conftest import Scene
+from .conftest import WAIT_S, Scene
 
 pytestmark = pytest.mark.peers
 
@@ -58,9 +59,11 @@ def test_an_array_and_what_comes_after_it(scene: Scene, tmp_path: Path) -> None:
         "[ $SLURM_ARRAY_TASK_ID != 2 ]", at=tmp_path,
     ).strip()  # fmt: skip
     last = sbatch(scene, tmp_path, f"--dependency=afterany:{array}", "--wrap", "true")
-    lines = scene.run(
-        "sacct", "-n", "-P", "-o", "JobID,State", "-j", f"{array},{last}", at=tmp_path
-    )
+    asked = ("sacct", "-n", "-P", "-o", "JobID,State", "-j", f"{array},{last}")
+    # What came after may have ended before the files of the last of the array are all back.
+    give_up = time.monotonic() + WAIT_S
+    while "RUNNING" in (lines := scene.run(*asked, at=tmp_path)):
+        assert time.monotonic() < give_up, lines
     assert lines.splitlines() == [
         f"{array}_1|COMPLETED", f"{array}_2|FAILED", f"{array}_3|COMPLETED", f"{last}|COMPLETED",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster
+from kubecluster import Cluster
 
 from causeway.adapters.kubernetes import open_engine
 from causeway.adapters.world import SystemClock
