@@ -1,4 +1,4 @@
-"""One run of a stage holds the helpers of all its folders, each on `sys.path` under its bare name."""
+"""One run of a stage holds the helpers of all its folders on `sys.path`, by their bare names."""
 
 from __future__ import annotations
 
