@@ -196,10 +196,11 @@ def test_an_agent_that_comes_back_finds_its_jobs_and_doubles_none(
     script = "echo run >> runs; echo up > up; while [ ! -e go ]; do sleep 0.1; done; exit 4"
     runs = here.start(script, resources=SMALL)
     gang = here.start(script, resources=SMALL, num_nodes=2)
-    ends = here.start("exit 6", resources=SMALL)
-    up(here, runs)
-    up(here, gang)
+    ends = here.start(script.replace("exit 4", "exit 6"), resources=SMALL)
+    for key in (runs, gang, ends):
+        up(here, key)
     here.close()
+    (here.folder(ends) / "work" / "go").touch()
     uno.until("one has ended meanwhile", lambda: here.row(ends)["status"] == "FAILED")
     here.open()
     assert here.ended(ends).exit_code == 6
