@@ -199,6 +199,7 @@ def test_an_agent_that_comes_back_finds_its_jobs_and_doubles_none(
     ends = here.start(script.replace("exit 4", "exit 6"), resources=SMALL)
     for key in (runs, gang, ends):
         up(here, key)
+    uno.until("so is its other rank", lambda: here.work(gang, "runs") == "run\nrun\n")
     here.close()
     (here.folder(ends) / "work" / "go").touch()
     uno.until("one has ended meanwhile", lambda: here.row(ends)["status"] == "FAILED")
