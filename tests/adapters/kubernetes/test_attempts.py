@@ -14,7 +14,6 @@ from causeway.adapters.kubernetes.attempts import (
     LEASE_MARGIN_MS,
     SETTLE_MS,
     Attempt,
-    Outcome,
     Submission,
     judge,
     never,
@@ -23,6 +22,7 @@ from causeway.adapters.kubernetes.attempts import (
 )
 from causeway.adapters.kubernetes.values import JOBS, JobSeen, Mark, PodSeen, Told
 from causeway.adapters.runner import Desk, End, RankSeen
+from causeway.adapters.runner.ends import Outcome
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from causeway.adapters.runner import Desk, Plan, program
+from causeway.adapters.runner.ends import Outcome
 from causeway.adapters.slurm import keeping
-from causeway.adapters.slurm.attempts import Attempt, Outcome, Submission
+from causeway.adapters.slurm.attempts import Attempt, Submission
 from causeway.adapters.slurm.ledger import ORPHAN_MS, RUNNER_MS, Ledger
 from causeway.adapters.slurm.orders import Mark
 from causeway.adapters.slurm.values import JobRow, JobState

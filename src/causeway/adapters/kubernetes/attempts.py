@@ -17,13 +17,12 @@ from pathlib import Path
 from causeway.adapters.kubernetes import reasons
 from causeway.adapters.kubernetes.values import JobSeen, PodSeen, Told
 from causeway.adapters.runner import Desk, End, RankSeen
+from causeway.adapters.runner.ends import SIGNAL_BASE, Key, Outcome, failed_rank, how, is_plain
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
 from causeway.ports.engine import Launch
 
-Key = tuple[str, int]
-SIGNAL_BASE = 128
 UNSEEN_FOLDER = 78
 """Exit code of a runner that does not find its folder (`program.main`)."""
 NO_PYTHON = frozenset({"ContainerCannotRun", "StartError"})
@@ -34,16 +33,6 @@ GIVEN_BACK_MS = 5_000
 ANSWERS = 2
 """After so many answers without any of its objects, Kubernetes has none of them."""
 LEASE_MARGIN_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended."""
-
-    phase: str
-    exit_code: int | None = None
-    failure: FailureClass | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +161,8 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     own = _own_end(at)
     if own is not None:
         return own
-    failed = _failed_rank(at)
-    if failed is not None and at.over and _is_plain(at.ranks[failed]):
+    failed = failed_rank(at.ranks)
+    if failed is not None and at.over and is_plain(at.ranks[failed]):
         return _program(at, failed)
     done_to = fate(at)
     if done_to is not None and not at.killed:
@@ -274,21 +263,6 @@ def _own_end(at: Attempt) -> Outcome | None:
     return Outcome(phase=Phase.FAILED, exit_code=code, failure=failure, message=message)
 
 
-def _failed_rank(at: Attempt) -> int | None:
-    """Return the rank whose program failed first by itself; those that were told to end last."""
-    failed = [
-        (rank.end is not End.EXIT, rank.ended_ms, number)
-        for number, rank in enumerate(at.ranks)
-        if rank.end is not None and rank.code
-    ]
-    return min(failed)[2] if failed else None
-
-
-def _is_plain(rank: RankSeen) -> bool:
-    """Say whether its end is its own beyond doubt: no signal was in it."""
-    return rank.end is End.EXIT and rank.code is not None and rank.code < SIGNAL_BASE
-
-
 def _program(at: Attempt, number: int) -> Outcome:
     rank = at.ranks[number]
     code = rank.code or 0
@@ -304,19 +278,6 @@ def _from_outside(at: Attempt) -> Outcome | None:
     code = next((rank.code for rank in at.ranks if rank.code is not None), None)
     message = "it was ended from outside: its Job or pod was deleted"
     return Outcome(phase=Phase.FAILED, exit_code=code, failure=FailureClass.ENGINE, message=message)
-
-
-def how(code: int) -> str:
-    """Say how a program ended.
-
-    >>> how(3), how(137)
-    ('ended with exit code 3', 'was killed by signal 9 (SIGKILL)')
-    """
-    number = code - SIGNAL_BASE
-    names = {int(one): f" ({one.name})" for one in signal.Signals}
-    if 0 < number <= 64:
-        return f"was killed by signal {number}{names.get(number, '')}"
-    return f"ended with exit code {code}"
 
 
 def _ended(done_to: reasons.End, at: Attempt) -> Outcome:

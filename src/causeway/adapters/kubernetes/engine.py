@@ -20,7 +20,7 @@ from pathlib import Path
 from causeway.adapters.kubernetes import inventory
 from causeway.adapters.kubernetes.access import Access
 from causeway.adapters.kubernetes.asking import Answer, Asker
-from causeway.adapters.kubernetes.attempts import Attempt, Key
+from causeway.adapters.kubernetes.attempts import Attempt
 from causeway.adapters.kubernetes.keeping import own_mark
 from causeway.adapters.kubernetes.ledger import Ledger, failed
 from causeway.adapters.kubernetes.settings import Settings
@@ -28,6 +28,7 @@ from causeway.adapters.kubernetes.speaker import Silent, Speaker
 from causeway.adapters.kubernetes.submitting import Done, Submitter
 from causeway.adapters.kubernetes.values import Cluster
 from causeway.adapters.runner import install
+from causeway.adapters.runner.ends import Key
 from causeway.model.errors import InvalidInput, Unavailable
 from causeway.model.islands import Inventory
 from causeway.model.jobs import FailureClass

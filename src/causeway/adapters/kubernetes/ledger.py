@@ -14,8 +14,6 @@ from causeway.adapters.kubernetes import keeping, reasons
 from causeway.adapters.kubernetes.attempts import (
     UNSEEN_FOLDER,
     Attempt,
-    Key,
-    Outcome,
     Submission,
     judge,
     never,
@@ -29,6 +27,7 @@ from causeway.adapters.kubernetes.showing import status_of
 from causeway.adapters.kubernetes.speaker import Seen
 from causeway.adapters.kubernetes.values import JobSeen, PodSeen
 from causeway.adapters.runner import Desk, End
+from causeway.adapters.runner.ends import Key, Outcome
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from causeway.adapters.kubernetes import inventory, keeping, objects
-from causeway.adapters.kubernetes.attempts import Outcome, Submission
+from causeway.adapters.kubernetes.attempts import Submission
 from causeway.adapters.kubernetes.ledger import failed
 from causeway.adapters.kubernetes.settings import Settings
 from causeway.adapters.kubernetes.speaker import Declined, Silent, Speaker
 from causeway.adapters.kubernetes.values import Cluster, Thing
 from causeway.adapters.local import images
 from causeway.adapters.runner import Desk, Plan
+from causeway.adapters.runner.ends import Outcome
 from causeway.model.jobs import FailureClass
 from causeway.ports.engine import Launch
 

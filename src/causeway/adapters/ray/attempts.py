@@ -20,7 +20,7 @@ from causeway.adapters.ray import reasons
 from causeway.adapters.ray.answers import last_line
 from causeway.adapters.ray.values import FINAL, JobRow, JobState
 from causeway.adapters.runner import Desk, End, RankSeen
-from causeway.adapters.slurm.attempts import SIGNAL_BASE, Key, Outcome, how
+from causeway.adapters.runner.ends import SIGNAL_BASE, Key, Outcome, failed_rank, how, is_plain
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
@@ -180,7 +180,7 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
         return _lease_is_over(at, now_ms)
     if not _gone(at, now_ms):
         return None
-    return _by_record(at, now_ms) if _failed_rank(at) is not None else _without_end(at)
+    return _by_record(at, now_ms) if failed_rank(at.ranks) is not None else _without_end(at)
 
 
 def needs_killing(at: Attempt) -> bool:
@@ -220,8 +220,8 @@ def _by_record(at: Attempt, now_ms: int) -> Outcome | None:
     own = _own_end(at)
     if own is not None:
         return own
-    failed = _failed_rank(at)
-    if failed is not None and at.over and _is_plain(at.ranks[failed]):
+    failed = failed_rank(at.ranks)
+    if failed is not None and at.over and is_plain(at.ranks[failed]):
         return _program(at, failed)
     # A signal was in it: Ray may know why.
     settled = at.final or now_ms - at.quiet_ms >= SETTLE_MS
@@ -251,21 +251,6 @@ def _own_end(at: Attempt) -> Outcome | None:
                 message = f"its program could not be started{where}: {rank.message}"
                 return _ended(FailureClass.ENGINE, message, None)
     return None
-
-
-def _failed_rank(at: Attempt) -> int | None:
-    """Return the rank whose program failed first by itself; those that were told to end last."""
-    failed = [
-        (rank.end is not End.EXIT, rank.ended_ms, number)
-        for number, rank in enumerate(at.ranks)
-        if rank.end is not None and rank.code
-    ]
-    return min(failed)[2] if failed else None
-
-
-def _is_plain(rank: RankSeen) -> bool:
-    """Say whether its end is its own beyond doubt: no signal was in it."""
-    return rank.end is End.EXIT and rank.code is not None and rank.code < SIGNAL_BASE
 
 
 def _program(at: Attempt, number: int) -> Outcome:

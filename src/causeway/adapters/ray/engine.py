@@ -26,7 +26,7 @@ from causeway.adapters.ray.speaker import Silent, Speaker
 from causeway.adapters.ray.submitting import Done, Submitter
 from causeway.adapters.ray.values import Cluster, Node
 from causeway.adapters.runner import install
-from causeway.adapters.slurm.attempts import Key, Outcome
+from causeway.adapters.runner.ends import Key, Outcome
 from causeway.model.errors import Unavailable
 from causeway.model.islands import Inventory
 from causeway.model.jobs import FailureClass

@@ -23,7 +23,7 @@ from causeway.adapters.ray.doomed import Doomed
 from causeway.adapters.ray.showing import Counts, status_of
 from causeway.adapters.ray.values import FINAL, JobRow, JobState
 from causeway.adapters.runner import Desk
-from causeway.adapters.slurm.attempts import Key, Outcome
+from causeway.adapters.runner.ends import Key, Outcome
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity

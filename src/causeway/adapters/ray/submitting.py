@@ -14,7 +14,7 @@ from causeway.adapters.ray.settings import Settings
 from causeway.adapters.ray.speaker import Declined, Silent, Speaker
 from causeway.adapters.ray.values import Mark, Need, Node
 from causeway.adapters.runner import Desk, Plan
-from causeway.adapters.slurm.attempts import Outcome
+from causeway.adapters.runner.ends import Outcome
 from causeway.adapters.slurm.inventory import rated_w
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causeway.adapters.runner import Desk, End, RankSeen
+from causeway.adapters.runner.ends import SIGNAL_BASE, Key, Outcome, failed_rank, how, is_plain
 from causeway.adapters.slurm import reasons
 from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
 from causeway.model.jobs import FailureClass
@@ -22,8 +23,6 @@ from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
 from causeway.ports.engine import Launch
 
-Key = tuple[str, int]
-SIGNAL_BASE = 128
 UNSEEN_FOLDER = 78
 """Exit code of a runner that does not find its folder (`program.main`)."""
 SETTLE_MS = 15_000
@@ -33,16 +32,6 @@ GIVEN_BACK_MS = 5_000
 ANSWERS = 2
 """After so many answers of Slurm without the job, Slurm has forgotten it."""
 LEASE_MARGIN_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended."""
-
-    phase: str
-    exit_code: int | None = None
-    failure: FailureClass | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +157,8 @@ def judge(at: Attempt, now_ms: int) -> Outcome | None:
     if own is not None:
         return own
     settled = final is not None or now_ms - at.quiet_ms >= SETTLE_MS
-    failed = _failed_rank(at)
-    if failed is not None and at.over and _is_plain(at.ranks[failed]):
+    failed = failed_rank(at.ranks)
+    if failed is not None and at.over and is_plain(at.ranks[failed]):
         return _program(at, failed)
     if not settled:
         return None
@@ -264,21 +253,6 @@ def _own_end(at: Attempt) -> Outcome | None:
     return None
 
 
-def _failed_rank(at: Attempt) -> int | None:
-    """Return the rank whose program failed first by itself; those that were told to end last."""
-    failed = [
-        (rank.end is not End.EXIT, rank.ended_ms, number)
-        for number, rank in enumerate(at.ranks)
-        if rank.end is not None and rank.code
-    ]
-    return min(failed)[2] if failed else None
-
-
-def _is_plain(rank: RankSeen) -> bool:
-    """Say whether its end is its own beyond doubt: no signal was in it."""
-    return rank.end is End.EXIT and rank.code is not None and rank.code < SIGNAL_BASE
-
-
 def _program(at: Attempt, number: int) -> Outcome:
     rank = at.ranks[number]
     code = rank.code or 0
@@ -292,21 +266,6 @@ def _program(at: Attempt, number: int) -> Outcome:
         failure=FailureClass.USER,
         message=f"{who} {how(code)}",
     )
-
-
-def how(code: int) -> str:
-    """Say how a program ended.
-
-    >>> how(3), how(137)
-    ('ended with exit code 3', 'was killed by signal 9 (SIGKILL)')
-    """
-    number = code - SIGNAL_BASE
-    if 0 < number <= 64:
-        try:
-            return f"was killed by signal {number} ({signal.Signals(number).name})"
-        except ValueError:
-            return f"was killed by signal {number}"
-    return f"ended with exit code {code}"
 
 
 def _slurm_end(at: Attempt, state: JobState) -> Outcome:

@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from causeway.adapters.runner import install
+from causeway.adapters.runner.ends import Key, Outcome
 from causeway.adapters.slurm import inventory
 from causeway.adapters.slurm.asking import Answer, Asker, look
-from causeway.adapters.slurm.attempts import Attempt, Key, Outcome
+from causeway.adapters.slurm.attempts import Attempt
 from causeway.adapters.slurm.keeping import own_mark
 from causeway.adapters.slurm.ledger import Ledger
 from causeway.adapters.slurm.settings import Settings

@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from causeway.adapters.runner import Desk, End
+from causeway.adapters.runner.ends import Key, Outcome
 from causeway.adapters.slurm import keeping, orders, reasons
 from causeway.adapters.slurm.attempts import (
     UNSEEN_FOLDER,
     Attempt,
-    Key,
-    Outcome,
     Submission,
     judge,
     taken_away,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from causeway.adapters.local.power import model_mj
-from causeway.adapters.slurm.attempts import Attempt, Outcome, waiting
+from causeway.adapters.runner.ends import Outcome
+from causeway.adapters.slurm.attempts import Attempt, waiting
 from causeway.model.protocol import Phase
 from causeway.model.usage import EnergyQuality
 from causeway.ports.engine import Status

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causeway.adapters.runner import Desk, Plan
+from causeway.adapters.runner.ends import Outcome
 from causeway.adapters.slurm import inventory, keeping, orders
-from causeway.adapters.slurm.attempts import Outcome, Submission
+from causeway.adapters.slurm.attempts import Submission
 from causeway.adapters.slurm.settings import Settings
 from causeway.adapters.slurm.speaker import Declined, Silent, Speaker
 from causeway.adapters.slurm.values import Node, Order, Partition
