@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 SEEDS ?= 500
 WORKERS ?= 2
 BENCHES ?= cli_help catalogue_search schedule_round submit_storm noop_jobs start_latency \
-	idle_fleet failover recovery map_tasks engine_overhead wan_transfer wide_training
+	idle_fleet failover recovery map_tasks engine_overhead wan_transfer wide_training ray_overhead
 
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.ready
@@ -97,7 +97,7 @@ kubernetes: $(STAMP)  ## tests with a real Kubernetes 1.20 control plane, built 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
 
-bench: $(STAMP) $(PEERS_STAMP)  ## every bench, one after another, each on a quiet machine (long; the last three need root, and Slurm, rclone and rsync); each writes its section of docs/benchmarks.md
+bench: $(STAMP) $(PEERS_STAMP) $(RAY_STAMP)  ## every bench, one after another, each on a quiet machine (long; the last four need root, and Slurm, rclone and rsync); each writes its section of docs/benchmarks.md
 	@missed=; for bench in $(BENCHES); do echo "== $$bench"; \
 		$(BIN)/python bench/quiet.py; $(BIN)/python bench/$$bench.py --write || missed="$$missed $$bench"; done; \
 		test -z "$$missed" || { echo "a target was missed by:$$missed"; exit 1; }

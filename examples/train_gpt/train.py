@@ -8,6 +8,7 @@ resumed run gives the same losses, bit for bit, as one that was never stopped.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -78,6 +79,9 @@ def process_group() -> Iterator[tuple[int, int]]:
     try:
         yield rank, world
     finally:
+        # A DistributedDataParallel model is part of a reference cycle, and holds the group: it has
+        # to be gone first, or the group's threads meet the end of the process.
+        gc.collect()
         dist.destroy_process_group()
 
 
@@ -226,6 +230,30 @@ def write_model(run: Run, held_out: float) -> None:
     (out / "README.md").write_text(card(run, held_out), "utf-8")
 
 
+def train(args: argparse.Namespace, checkpoints: Checkpointer, rank: int, world: int) -> int:
+    """Train as one of `world` processes; return the exit code."""
+    if args.batch % world:
+        raise SystemExit(f"--batch {args.batch} does not divide among {world} processes")
+    torch.manual_seed(args.seed)
+    model = GPT(shape_of(args))
+    optimizer = make_optimizer(model, args.lr)
+    resumed = checkpoints.load(model, optimizer) or 0
+    trained: nn.Module = DistributedDataParallel(model) if world > 1 else model
+    corpus = load_corpus(int(args.data_mb * 1e6), args.data_dir)
+    run = Run(args, corpus, model, trained, optimizer, checkpoints, rank, world, resumed)
+    if rank == 0:
+        size = sum(p.numel() for p in model.parameters())
+        start = f"resumed from step {resumed}" if resumed else "from the start"
+        print(f"{size:,} parameters, {corpus.bytes:,} bytes of text, {start}", flush=True)
+    if not run.train():
+        return EXIT_STOPPED
+    if rank == 0:
+        held_out = run.held_out_loss()
+        print(f"held-out loss {held_out:.4f} nats per byte", flush=True)
+        write_model(run, held_out)
+    return 0
+
+
 def main(given: list[str] | None = None) -> int:
     """Train; return the exit code."""
     args = arguments(given)
@@ -233,26 +261,7 @@ def main(given: list[str] | None = None) -> int:
     checkpoints = Checkpointer()
     checkpoints.install_term_hook()
     with process_group() as (rank, world):
-        if args.batch % world:
-            raise SystemExit(f"--batch {args.batch} does not divide among {world} processes")
-        torch.manual_seed(args.seed)
-        model = GPT(shape_of(args))
-        optimizer = make_optimizer(model, args.lr)
-        resumed = checkpoints.load(model, optimizer) or 0
-        trained: nn.Module = DistributedDataParallel(model) if world > 1 else model
-        corpus = load_corpus(int(args.data_mb * 1e6), args.data_dir)
-        run = Run(args, corpus, model, trained, optimizer, checkpoints, rank, world, resumed)
-        if rank == 0:
-            size = sum(p.numel() for p in model.parameters())
-            start = f"resumed from step {resumed}" if resumed else "from the start"
-            print(f"{size:,} parameters, {corpus.bytes:,} bytes of text, {start}", flush=True)
-        if not run.train():
-            return EXIT_STOPPED
-        if rank == 0:
-            held_out = run.held_out_loss()
-            print(f"held-out loss {held_out:.4f} nats per byte", flush=True)
-            write_model(run, held_out)
-    return 0
+        return train(args, checkpoints, rank, world)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from causeway.agent.ends import End, PortEnd, TerminalEnd
 from causeway.agent.environment import terminal_socket
 from causeway.agent.listeners import address_of
 from causeway.model.protocol import CallCommand, CallKind
-from causeway.ports.engine import Engine
+from causeway.ports.engine import Engine, Status
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -100,12 +100,23 @@ class Calls:
         try:
             if call.kind == CallKind.TERMINAL:
                 return await self._terminal(call), ""
-            address = await asyncio.to_thread(address_of, status.pids, call.port)
-            if not address:
-                return None, f"no process of the job listens on port {call.port}"
-            return await PortEnd.reach(address, call.port), ""
+            return await self._port(call, status)
         except OSError as error:
             return None, f"the job's {call.kind} cannot be reached: {error.strerror or error}"
+
+    async def _port(self, call: CallCommand, status: Status) -> tuple[End | None, str]:
+        """Connect to what listens on a port in the job, and to nobody else."""
+        address = status.address
+        if not address and self._island.engine.outlives:
+            return None, "ports of this job cannot be reached: its node's are not its own"
+        if not address:
+            address = await asyncio.to_thread(address_of, status.pids, call.port)
+        if not address:
+            return None, f"no process of the job listens on port {call.port}"
+        try:
+            return await asyncio.wait_for(PortEnd.reach(address, call.port), DIAL_S), ""
+        except TimeoutError:
+            return None, f"{address} does not answer: does a route lead there from the agent?"
 
     async def _terminal(self, call: CallCommand) -> TerminalEnd:
         """Connect; a terminal that has just begun may take a moment to be there."""

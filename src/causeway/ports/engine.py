@@ -68,6 +68,10 @@ class Status:
     """When its processes started; 0 before."""
     ended_monotonic_ms: int = 0
     pids: tuple[int, ...] = field(default_factory=tuple)
+    """Its processes, where they are this machine's."""
+    address: str = ""
+    """Network address of its first rank, where nobody but that rank listens; empty: it has none of
+    its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

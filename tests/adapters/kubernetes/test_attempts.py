@@ -9,10 +9,6 @@ import pytest
 
 from causeway.adapters.kubernetes import reasons
 from causeway.adapters.kubernetes.attempts import (
-    ANSWERS,
-    GIVEN_BACK_MS,
-    LEASE_MARGIN_MS,
-    SETTLE_MS,
     Attempt,
     Submission,
     judge,
@@ -21,6 +17,7 @@ from causeway.adapters.kubernetes.attempts import (
     waiting,
 )
 from causeway.adapters.kubernetes.values import JOBS, JobSeen, Mark, PodSeen, Told
+from causeway.adapters.outside.attempts import ANSWERS, GIVEN_BACK_MS, LEASE_MARGIN_MS, SETTLE_MS
 from causeway.adapters.runner import Desk, End, RankSeen
 from causeway.adapters.runner.ends import Outcome
 from causeway.model.jobs import FailureClass

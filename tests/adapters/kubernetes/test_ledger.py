@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from causeway.adapters.kubernetes import keeping
 from causeway.adapters.kubernetes.attempts import Attempt, Submission
-from causeway.adapters.kubernetes.ledger import ORPHAN_MS, RUNNER_MS, Ledger, failed
+from causeway.adapters.kubernetes.ledger import Ledger
 from causeway.adapters.kubernetes.speaker import Seen
 from causeway.adapters.kubernetes.values import JOBS, JobSeen, Mark, PodSeen, Told
+from causeway.adapters.outside.keeping import Kept
+from causeway.adapters.outside.ledger import RUNNER_MS
 from causeway.adapters.runner import Desk, Plan
+from causeway.adapters.runner.ends import failed
 from causeway.model.jobs import FailureClass, JobSpec
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
@@ -28,6 +30,7 @@ TOLD = Submission(
     memory_bytes=1,
     accelerators=0,
 )
+IMAGE_MS_MAX = 1_000
 NOTHING = Seen(jobs=(), pods=())
 
 
@@ -55,7 +58,10 @@ class House:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = StillClock()
-        self.ledger = Ledger(root, mark="isl", clock=self.clock)
+        self.kept = Kept(root, Submission, engine="kubernetes")
+        self.ledger = Ledger(
+            kept=self.kept, mark="isl", clock=self.clock, image_ms_max=IMAGE_MS_MAX
+        )
         self.launch = Launch(
             job=KEY[0],
             fence=KEY[1],
@@ -69,12 +75,12 @@ class House:
         """Take an attempt up whose folder is ready, and which is being handed over."""
         at = self.ledger.add(self.launch, TOLD)
         Desk(self.launch.folder, 2).prepare(self.launch, Plan.of(self.launch, keep=()))
-        keeping.write(self.launch.folder, TOLD)
+        self.kept.write(self.launch.folder, TOLD)
         return at
 
     def taken(self) -> Attempt:
         at = self.add()
-        self.ledger.submitted(at, replace(TOLD, made=True), None)
+        self.ledger.submitted(at, replace(TOLD, taken=True), None)
         return at
 
     def hear(
@@ -114,7 +120,7 @@ def test_part_of_a_gang_is_ended_before_that_is_told(house: House) -> None:
     assert house.ledger.shown[KEY].phase == Phase.STARTING
     house.clock.ms += RUNNER_MS
     assert house.deletes() == ("tag",)
-    house.clock.ms += ORPHAN_MS
+    house.clock.ms += Ledger.orphan_ms
     house.hear()
     house.hear()
     house.ledger.watch(0)
@@ -123,23 +129,23 @@ def test_part_of_a_gang_is_ended_before_that_is_told(house: House) -> None:
 
 def test_a_new_agent_is_sure_of_what_is_all_there(house: House) -> None:
     house.add()
-    after = Ledger(house.root, mark="isl", clock=house.clock)
+    after = Ledger(kept=house.kept, mark="isl", clock=house.clock)
     after.adopt()
     assert after.attempts[KEY].unsure
     after.hear(Seen(jobs=(job(0), job(1)), pods=()), asked_ms=house.clock.ms)
-    assert after.attempts[KEY].told.made
-    assert [told.made for _, told in keeping.read_all(house.root)] == [True]
+    assert after.attempts[KEY].told.taken
+    assert [told.taken for _, told in house.kept.all()] == [True]
 
 
 def test_a_new_agent_ends_what_is_there_in_part(house: House) -> None:
     house.add()
     house.begin(0)
-    after = Ledger(house.root, mark="isl", clock=house.clock)
+    after = Ledger(kept=house.kept, mark="isl", clock=house.clock)
     after.adopt()
     seen = Seen(jobs=(job(0),), pods=())
     after.hear(seen, asked_ms=house.clock.ms)
     assert after.attempts[KEY].broken is None
-    house.clock.ms += ORPHAN_MS
+    house.clock.ms += Ledger.orphan_ms
     after.hear(seen, asked_ms=house.clock.ms)
     assert after.attempts[KEY].broken is not None
 
@@ -147,11 +153,11 @@ def test_a_new_agent_ends_what_is_there_in_part(house: House) -> None:
 @pytest.mark.parametrize("again", [False, True])
 def test_what_was_never_handed_over_is_told_or_done_again(house: House, again: bool) -> None:
     house.add()
-    after = Ledger(house.root, mark="isl", clock=house.clock)
+    after = Ledger(kept=house.kept, mark="isl", clock=house.clock)
     after.adopt()
     if again:
         after.asked_again(house.launch)
-    house.clock.ms += ORPHAN_MS
+    house.clock.ms += Ledger.orphan_ms
     after.hear(NOTHING, asked_ms=house.clock.ms)
     if again:
         assert after.lost == [house.launch]
@@ -172,10 +178,10 @@ def test_an_image_that_is_not_there_is_waited_for_a_while(house: House) -> None:
     house.taken()
     pod = PodSeen(name="p", tag="tag", waiting="ImagePullBackOff")
     house.hear(job(0), job(1), pods=(pod,))
-    house.ledger.watch(0, image_ms_max=1_000)
+    house.ledger.watch(0)
     assert house.ledger.shown[KEY].phase == Phase.STARTING
     house.clock.ms += 1_000
-    house.ledger.watch(0, image_ms_max=1_000)
+    house.ledger.watch(0)
     assert house.ledger.shown[KEY].failure is FailureClass.REFUSED
 
 

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
+from causeway.adapters.outside.attempts import ANSWERS, GIVEN_BACK_MS, LEASE_MARGIN_MS, SETTLE_MS
 from causeway.adapters.ray.attempts import (
-    ANSWERS,
-    GIVEN_BACK_MS,
-    LEASE_MARGIN_MS,
-    SETTLE_MS,
     SILENT_MS,
     Attempt,
     Submission,
     judge,
-    needs_killing,
+    taken_away,
     waiting,
 )
 from causeway.adapters.ray.values import FINAL, JobRow, JobState, Mark
@@ -154,7 +151,7 @@ def test_what_ray_has_forgotten_is_judged_by_its_beats() -> None:
 def test_nothing_is_over_while_a_runner_may_live_that_ray_let_go_of() -> None:
     gone = row(JobState.FAILED, "its node has died", error=DIED)
     guarded = attempt(RUNS, row=gone, granted_ms=9_000, final_ms=100)
-    assert needs_killing(guarded)
+    assert taken_away(guarded)
     assert judge(guarded, 9_000 + LEASE_MARGIN_MS - 1) is None
     outcome = judge(guarded, 9_000 + LEASE_MARGIN_MS)
     assert outcome is not None
@@ -191,9 +188,9 @@ def test_a_gang_is_blamed_on_the_rank_that_failed_first() -> None:
 
 
 def test_a_gang_of_which_one_rank_failed_is_to_end() -> None:
-    assert needs_killing(attempt(RUNS, ended(7)))
-    assert not needs_killing(attempt(RUNS, ended(0)))
-    assert not needs_killing(attempt(RUNS, RUNS))
+    assert attempt(RUNS, ended(7)).broken_rank
+    assert not attempt(RUNS, ended(0)).broken_rank
+    assert not attempt(RUNS, RUNS).broken_rank
 
 
 def test_a_stop_ends_when_nothing_goes_on() -> None:

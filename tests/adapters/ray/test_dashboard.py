@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from causeway.adapters.outside.speaking import Declined, Silent
 from causeway.adapters.ray import orders
 from causeway.adapters.ray.dashboard import Dashboard
 from causeway.adapters.ray.settings import parse
-from causeway.adapters.ray.speaker import Declined, Silent
 from causeway.adapters.ray.values import Mark, Need, Order
 from causeway.model.jobs import JobSpec
 from causeway.ports.engine import Launch

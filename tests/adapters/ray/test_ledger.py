@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
-from causeway.adapters.ray import keeping
-from causeway.adapters.ray.attempts import ANSWERS, Attempt, Submission
-from causeway.adapters.ray.doomed import AGAIN_MS, AGAIN_MS_MAX, KEPT, Doomed
-from causeway.adapters.ray.ledger import ORPHAN_MS, RUNNER_MS, Ledger
+from causeway.adapters.outside.attempts import ANSWERS
+from causeway.adapters.outside.doomed import AGAIN_MS, KEPT
+from causeway.adapters.outside.keeping import Kept
+from causeway.adapters.outside.ledger import RUNNER_MS
+from causeway.adapters.ray.attempts import Attempt, Submission
+from causeway.adapters.ray.doomed import AGAIN_MS_MAX, Doomed
+from causeway.adapters.ray.ledger import Ledger
 from causeway.adapters.ray.values import JobRow, JobState, Mark
 from causeway.adapters.runner import Desk, Plan, program
+from causeway.adapters.runner.ends import failed
 from causeway.model.jobs import FailureClass, JobSpec
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
 
 KEY = ("urn:j", 3)
+NO_ANSWER = failed(FailureClass.ENGINE, "it was not submitted: no answer")
 ID = "causeway-isl-tag"
 TOLD = Submission(
     tag="tag",
@@ -54,7 +59,8 @@ class House:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = StillClock()
-        self.ledger = Ledger(root, mark="isl", clock=self.clock)
+        self.kept = Kept(root, Submission, engine="ray")
+        self.ledger = Ledger(kept=self.kept, mark="isl", clock=self.clock)
         self.launch = Launch(
             job=KEY[0],
             fence=KEY[1],
@@ -67,14 +73,16 @@ class House:
     def prepared(self) -> Desk:
         desk = Desk(self.launch.folder, 1)
         desk.prepare(self.launch, Plan.of(self.launch, keep=()))
-        keeping.write(self.launch.folder, TOLD)
+        self.kept.write(self.launch.folder, TOLD)
         return desk
 
     def submitted(self) -> Attempt:
         """An attempt that Ray has."""
         at = self.ledger.add(self.launch, TOLD)
         self.prepared()
-        self.ledger.submitted(at, keeping.taken(self.launch.folder, TOLD), None)
+        told = replace(TOLD, taken=True)
+        self.kept.write(self.launch.folder, told)
+        self.ledger.submitted(at, told, None)
         return at
 
     def hear(self, *rows: JobRow) -> None:
@@ -91,7 +99,7 @@ class House:
 
     def again(self) -> Ledger:
         """Another agent takes over."""
-        self.ledger = Ledger(self.root, mark="isl", clock=self.clock)
+        self.ledger = Ledger(kept=self.kept, mark="isl", clock=self.clock)
         self.ledger.adopt()
         return self.ledger
 
@@ -129,7 +137,7 @@ def test_a_submission_whose_answer_was_lost_is_found_by_its_name(house: House) -
     assert house.ledger.attempts[KEY].unsure
     house.hear(row(JobState.RUNNING))
     assert not house.ledger.attempts[KEY].unsure
-    assert keeping.read_all(house.root)[0][1].taken
+    assert house.kept.all()[0][1].taken
 
 
 def test_one_that_never_reached_ray_is_void_and_can_be_asked_for_again(house: House) -> None:
@@ -138,7 +146,7 @@ def test_one_that_never_reached_ray_is_void_and_can_be_asked_for_again(house: Ho
     house.ledger.asked_again(house.launch)
     house.hear()
     assert not house.ledger.lost
-    house.clock.ms += ORPHAN_MS
+    house.clock.ms += Ledger.orphan_ms
     house.hear()
     assert house.ledger.lost == [house.launch]
     assert KEY not in house.ledger.attempts
@@ -147,7 +155,7 @@ def test_one_that_never_reached_ray_is_void_and_can_be_asked_for_again(house: Ho
 def test_one_that_never_reached_ray_and_nobody_asks_for_has_failed(house: House) -> None:
     house.prepared()
     house.again()
-    house.clock.ms += ORPHAN_MS
+    house.clock.ms += Ledger.orphan_ms
     house.hear()
     assert house.ledger.shown[KEY].failure is FailureClass.ENGINE
     house.hear(row(JobState.PENDING))
@@ -158,13 +166,13 @@ def test_a_lost_answer_ends_it_unless_a_runner_has_begun(house: House) -> None:
     at = house.ledger.add(house.launch, TOLD)
     house.prepared()
     house.runner()
-    house.ledger.doubtful(at, "no answer")
+    house.ledger.doubtful(at, NO_ANSWER)
     house.ledger.watch(house.clock.ms + 4_000)
     assert house.ledger.shown[KEY].phase == Phase.STARTING
     other = House(house.root / "other")
     at = other.ledger.add(other.launch, TOLD)
     other.prepared()
-    other.ledger.doubtful(at, "no answer")
+    other.ledger.doubtful(at, NO_ANSWER)
     assert other.ledger.shown[KEY].failure is FailureClass.ENGINE
 
 
@@ -196,7 +204,7 @@ def test_what_is_forgotten_is_removed_from_ray_too(house: House) -> None:
     house.hear(row(JobState.RUNNING))
     assert house.ledger.shown[KEY].phase == Phase.SUCCEEDED
     house.ledger.forget(KEY)
-    assert not keeping.read_all(house.root)
+    assert not house.kept.all()
     house.hear(row(JobState.SUCCEEDED, exit_code=0))
     assert house.ledger.doomed.due(house.clock.ms) == ((), (at.told.id,))
     house.hear()
@@ -221,7 +229,7 @@ def test_a_key_is_free_again_when_ray_never_had_what_was_forgotten(house: House)
     house.ledger.forget(KEY)
     house.hear()
     assert house.ledger.is_leaving(KEY)
-    house.ledger.doubtful(at, "no answer")
+    house.ledger.doubtful(at, NO_ANSWER)
     house.hear()
     assert not house.ledger.is_leaving(KEY)
 

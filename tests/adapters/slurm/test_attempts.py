@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
+from causeway.adapters.outside.attempts import ANSWERS, GIVEN_BACK_MS, LEASE_MARGIN_MS, SETTLE_MS
 from causeway.adapters.runner import Desk, End, RankSeen
-from causeway.adapters.slurm.attempts import (
-    ANSWERS,
-    GIVEN_BACK_MS,
-    LEASE_MARGIN_MS,
-    SETTLE_MS,
-    Attempt,
-    Submission,
-    judge,
-    taken_away,
-    waiting,
-)
+from causeway.adapters.slurm.attempts import Attempt, Submission, judge, taken_away, waiting
 from causeway.adapters.slurm.values import FINAL, Accounted, JobRow, JobState
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
@@ -30,7 +21,7 @@ TOLD = Submission(
     fence=1,
     ranks=1,
     guard=True,
-    cores=1,
+    cpu_milli=1000,
     memory_bytes=1,
     accelerators=0,
     number=7,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from causeway.adapters.slurm.doomed import AGAIN_MS, TAGS_KEPT, Doomed
+from causeway.adapters.outside.doomed import AGAIN_MS, KEPT
+from causeway.adapters.slurm.doomed import Doomed
 from causeway.adapters.slurm.orders import Mark
 from causeway.adapters.slurm.values import JobRow, JobState
 
@@ -41,7 +42,7 @@ def test_what_is_gone_is_asked_no_more() -> None:
 
 def test_tags_are_remembered_within_bounds() -> None:
     doomed = Doomed()
-    doomed.bury(*(f"t{number}" for number in range(TAGS_KEPT + 10)))
-    assert len(doomed.tags) == TAGS_KEPT
-    assert doomed.is_over(f"t{TAGS_KEPT + 9}")
+    doomed.bury(*(f"t{number}" for number in range(KEPT + 10)))
+    assert len(doomed.over) == KEPT
+    assert doomed.is_over(f"t{KEPT + 9}")
     assert not doomed.is_over("t0")

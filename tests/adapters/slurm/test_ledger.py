@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from causeway.adapters.outside.keeping import Kept
+from causeway.adapters.outside.ledger import RUNNER_MS
 from causeway.adapters.runner import Desk, Plan, program
-from causeway.adapters.runner.ends import Outcome
-from causeway.adapters.slurm import keeping
+from causeway.adapters.runner.ends import Outcome, failed
 from causeway.adapters.slurm.attempts import Attempt, Submission
-from causeway.adapters.slurm.ledger import ORPHAN_MS, RUNNER_MS, Ledger
+from causeway.adapters.slurm.ledger import Ledger, Seen
 from causeway.adapters.slurm.orders import Mark
 from causeway.adapters.slurm.values import JobRow, JobState
 from causeway.model.jobs import FailureClass, JobSpec
@@ -20,6 +21,7 @@ from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
 
 KEY = ("urn:j", 3)
+NO_ANSWER = failed(FailureClass.ENGINE, "it was not submitted: no answer")
 
 
 class StillClock:
@@ -41,7 +43,8 @@ class House:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = StillClock()
-        self.ledger = Ledger(root, mark="isl", clock=self.clock)
+        self.kept = Kept(root, Submission, engine="slurm")
+        self.ledger = Ledger(kept=self.kept, mark="isl", clock=self.clock)
         self.launch = Launch(
             job=KEY[0],
             fence=KEY[1],
@@ -58,17 +61,18 @@ class House:
             fence=KEY[1],
             ranks=1,
             guard=True,
-            cores=1,
+            cpu_milli=1000,
             memory_bytes=1,
             accelerators=0,
             number=number,
+            taken=number > 0,
         )
 
     def add(self) -> Attempt:
         """Take an attempt up whose folder is ready, and which is being submitted."""
         at = self.ledger.add(self.launch, self.told(0))
         Desk(self.launch.folder, 1).prepare(self.launch, Plan.of(self.launch, keep=()))
-        keeping.write(self.launch.folder, self.told(0))
+        self.kept.write(self.launch.folder, self.told(0))
         return at
 
     def begin(self) -> program.Rank:
@@ -80,7 +84,7 @@ class House:
         return rank
 
     def hear(self, *rows: JobRow) -> None:
-        self.ledger.hear(rows, (), asked_ms=self.clock.ms)
+        self.ledger.hear(Seen(rows=rows), asked_ms=self.clock.ms)
 
     def row(self, state: JobState, *, tag: str = "tag", number: int = 7, **more: Any) -> JobRow:
         mark = Mark(island="isl", tag=tag, job=KEY[0], fence=KEY[1])
@@ -113,7 +117,7 @@ def test_a_beat_is_answered_and_an_end_is_shown(house: House) -> None:
 
 def test_an_answer_that_was_lost_ends_what_has_not_begun(house: House) -> None:
     at = house.add()
-    house.ledger.doubtful(at, "no answer")
+    house.ledger.doubtful(at, NO_ANSWER)
     assert house.watch().failure is FailureClass.ENGINE
     assert not list(house.launch.folder.glob("runner/*.env"))
     house.hear(house.row(JobState.PENDING))
@@ -123,11 +127,11 @@ def test_an_answer_that_was_lost_ends_what_has_not_begun(house: House) -> None:
 def test_an_answer_that_was_lost_changes_nothing_for_what_has_begun(house: House) -> None:
     at = house.add()
     house.begin()
-    house.ledger.doubtful(at, "no answer")
+    house.ledger.doubtful(at, NO_ANSWER)
     assert house.watch().phase == Phase.STARTING
     house.hear(house.row(JobState.RUNNING))
     assert at.told.number == 7
-    assert keeping.read_all(house.root)[0][1].number == 7
+    assert house.kept.all()[0][1].number == 7
 
 
 def test_a_submission_of_a_dead_agent_is_given_its_time(house: House) -> None:
@@ -137,7 +141,7 @@ def test_a_submission_of_a_dead_agent_is_given_its_time(house: House) -> None:
     after.hear()
     after.hear()
     assert after.watch().phase == Phase.STARTING
-    after.clock.ms += ORPHAN_MS
+    after.clock.ms += Ledger.orphan_ms
     after.hear()
     assert after.watch().failure is FailureClass.ENGINE
 
@@ -147,7 +151,7 @@ def test_a_start_that_comes_again_takes_the_place_of_one_that_never_arrived(hous
     after = House(house.root)
     after.ledger.adopt()
     after.ledger.asked_again(after.launch)
-    after.clock.ms += ORPHAN_MS
+    after.clock.ms += Ledger.orphan_ms
     after.hear()
     assert after.ledger.lost == [after.launch]
 
@@ -220,7 +224,7 @@ def test_an_end_waits_for_the_accounts_where_they_are_kept(house: House) -> None
     rank.note("ended", end="exit", code=0, ran_ms=5, cpu_ms=40)
     house.watch()
     assert house.watch().phase == Phase.RUNNING
-    assert house.ledger.counts().accounts == (7,)
+    assert house.ledger.accounts() == (7,)
     house.clock.ms += 10_000
     assert house.watch().phase == Phase.SUCCEEDED
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -182,6 +184,41 @@ def test_the_whole_way(joined: Cluster, world: World) -> None:
     attempts = joined.share / "agent" / "attempts"
     assert _over(world, job, lambda: _let_go(attempts))["state"] == "succeeded"
     assert len(world.call("GET", "/v1/islands")["islands"]) == 1
+
+
+SERVICE = """\
+name: site
+service: {{port: {port}}}
+resources: {{cpus: 1, memory: 64MiB, disk: 1MiB}}
+run: echo "hello from $CAUSEWAY_ISLAND" >index.html; exec python3 -m http.server $PORT
+"""
+
+
+def test_a_service_is_reached_at_its_pod(world: World, tmp_path: Path) -> None:
+    """The whole way, from a port of this machine; pods of the virtual kubelet are at 127.0.0.1."""
+    port, here = free_port(), free_port()
+    job = str(world.call("POST", "/v1/jobs", content=SERVICE.format(port=port))["id"])
+    world.until("it runs", LONG_S, lambda: _state(world, job) == "running")
+    known = {**os.environ, "CAUSEWAY_URL": world.url, "CAUSEWAY_TOKEN": world.token}
+    command = [sys.executable, "-m", "causeway.cli", "forward", job, str(here)]
+    with (tmp_path / "forward").open("w") as said:
+        way = subprocess.Popen(command, env=known, stdout=said, stderr=said)
+    try:
+        page = world.until("the page is there", LONG_S, lambda: _page(here))
+        assert page.startswith("hello from urn:cpi:")
+    finally:
+        way.terminate()
+        way.wait()
+        world.call("POST", f"/v1/jobs/{job}/cancel")
+    assert _over(world, job)["state"] == "cancelled"
+
+
+def _page(port: int) -> str:
+    """Return the page at a port; nothing while it cannot be had."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30).text
+    except httpx.HTTPError:
+        return ""
 
 
 def _agents(cluster: Cluster) -> list[str]:

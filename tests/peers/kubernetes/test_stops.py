@@ -104,10 +104,10 @@ def test_a_job_whose_record_was_not_finished_is_found_by_its_tag(
     here.close()
     record = here.folder(key) / "runner" / "kubernetes.json"
     told = json.loads(record.read_text())
-    assert told["made"]
-    record.write_text(json.dumps({**told, "made": False}))
+    assert told["taken"]
+    record.write_text(json.dumps({**told, "taken": False}))
     here.open()
-    here.until(key, lambda _: json.loads(record.read_text())["made"])
+    here.until(key, lambda _: json.loads(record.read_text())["taken"])
     (here.folder(key) / "work/go").touch()
     assert here.ended(key).phase == Phase.SUCCEEDED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -54,8 +55,10 @@ def test_a_job_that_waits_is_found_again_by_its_tag(cluster: Cluster, island: Is
     number = here.number(key)
     here.close()
     # As if the agent had been killed before it could write Slurm's number down.
-    record = here.folder(key) / "runner" / "submission.json"
-    record.write_text(record.read_text().replace(f'"number":{number}', '"number":0'))
+    record = here.folder(key) / "runner" / "slurm.json"
+    told = json.loads(record.read_text())
+    assert told["number"] == number
+    record.write_text(json.dumps({**told, "number": 0, "taken": False}))
     here.open()
     here.until(key, lambda status: "Slurm:" in status.message)
     cluster.empty()
@@ -70,7 +73,7 @@ def test_a_submission_that_never_arrived_is_over_and_not_lost(
     key = here.start("echo up >> count", resources=SMALL)
     here.ended(key)
     here.close()
-    record = here.folder(key) / "runner" / "submission.json"
+    record = here.folder(key) / "runner" / "slurm.json"
     text = record.read_text()
     tag = text.partition('"tag":"')[2].partition('"')[0]
     record.write_text(text.replace(tag, "f" * 16))
@@ -89,7 +92,7 @@ def test_what_nobody_knows_is_shown_and_forgetting_ends_it(
     key = here.start("sleep 600", resources=SMALL)
     here.runs(key)
     here.close()
-    (here.folder(key) / "runner" / "submission.json").unlink()
+    (here.folder(key) / "runner" / "slurm.json").unlink()
     here.open()
     here.until(key, lambda status: "nobody here knows" in status.message)
     here.the.forget(*key)

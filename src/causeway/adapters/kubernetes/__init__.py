@@ -9,8 +9,8 @@ objects      a launch -> Jobs, JobSets       inventory   a cluster -> an island
 attempts     one attempt, and what is known of it -> how it ended
              (all of the above but access is pure)
 speaker      the questions
-keeping      what is on disk before Kubernetes hears of an attempt
-submitting, asking, ledger, doomed, engine   the parts of the engine
+submitting, doomed, ledger, engine
+             what is its own of the parts that `adapters/outside` has for all engines
 """
 
 from __future__ import annotations

@@ -132,6 +132,7 @@ def _pod(one: Json) -> PodSeen:
         disrupted=str((holds.get("DisruptionTarget") or {}).get("reason") or ""),
         ready="Ready" in holds,
         leaving=bool(meta.get("deletionTimestamp")),
+        address=status.get("podIP") or "" if not one["spec"].get("hostNetwork") else "",
     )
 
 

@@ -337,10 +337,3 @@ def _blind(wanted: AcceleratorRequest, cluster: Cluster, settings: Settings) -> 
             if not wanted.model and is_accelerator(name.removeprefix("requests.")):
                 return Wish(resources={name.removeprefix("requests."): wanted.count})
     return None
-
-
-def rated_w(wanted: AcceleratorRequest | None) -> float:
-    """Return the rated power of the device that a job asks for, by its data sheet; 0: unknown."""
-    from causeway.discover.accelerators import nameplate
-
-    return nameplate(wanted.model).tdp_w if wanted is not None and wanted.model else 0.0

@@ -1,12 +1,12 @@
 """How the adapter speaks to Kubernetes: the few questions that it has, over HTTP.
 
-Every call blocks and has a time limit. Two kinds of trouble are told apart: the API server does not
-answer, or does not know us (`Silent`: nothing follows for any job), or it answers that it will not
-(`Declined`: this job is refused).
+Every call blocks and has a time limit. The API server counts as `Silent` too where it does not know
+us.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,8 @@ from causeway.adapters.kubernetes.values import (
     Thing,
     Told,
 )
-from causeway.model.errors import Refused, Unavailable
+from causeway.adapters.outside.speaking import Declined, Silent
+from causeway.model.errors import Unavailable
 
 PAGE = 500
 PAGES = 200
@@ -37,14 +38,6 @@ KILL_S = 1
 """Grace of a pod that did not end in time: 0 would have the API server forget it before its node
 says that it is gone."""
 Json = Mapping[str, Any]
-
-
-class Silent(Unavailable):
-    """The API server did not answer, or not to us."""
-
-
-class Declined(Refused):
-    """The API server answered, and will not do it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +61,9 @@ class Speaker:
         self._own = f"{answers.ISLAND}={mark}"
         self._groups: frozenset[str] = frozenset()
         self._closed = False
+        self._guard = threading.Lock()
+        self._asking = 0
+        """Questions that are under way."""
         self._http = httpx.Client(
             base_url=access.server,
             verify=access.trust,
@@ -77,9 +73,16 @@ class Speaker:
         )
 
     def close(self) -> None:
-        """Give its connections back; questions that are still under way are silent."""
-        self._closed = True
-        self._http.close()
+        """Give its connections back: at once, or with the last question that is under way.
+
+        Never under a question: another thread would go on to read from, and write to, a number that
+        by then may stand for any other file of this process.
+        """
+        with self._guard:
+            self._closed = True
+            idle = not self._asking
+        if idle:
+            self._http.close()
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -182,15 +185,26 @@ class Speaker:
         return whole
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        with self._guard:
+            if self._closed:
+                raise Silent("the agent ends")
+            self._asking += 1
+        try:
+            return self._answer(method, path, **more)
+        finally:
+            with self._guard:
+                self._asking -= 1
+                last = self._closed and not self._asking
+            if last:
+                self._http.close()
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             headers = self._access.headers()
             answer = self._http.request(method, path, headers=headers, **more)
         except Unavailable as error:
             raise Silent(f"Kubernetes does not answer: {error.message}") from None
-        except (httpx.HTTPError, RuntimeError) as error:
-            # The library says RuntimeError where it was closed meanwhile.
-            if isinstance(error, RuntimeError) and not self._closed:
-                raise
+        except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Silent(f"Kubernetes does not answer: {why}") from None
         code = answer.status_code

@@ -73,6 +73,8 @@ class PodSeen:
     """Reason of its condition DisruptionTarget."""
     ready: bool = False
     leaving: bool = False
+    address: str = ""
+    """In the cluster's network; its own, so that nobody but its container listens there."""
 
     @property
     def active(self) -> bool:

@@ -11,8 +11,8 @@ attempts     one attempt, and what is known of it -> how it ended
              (all of the above is pure)
 speaker      the questions; dashboard asks them
 entrypoint   what Ray runs: one rank beside its runner, or a gang in a placement group
-keeping      what is on disk before Ray hears of a job
-submitting, asking, doomed, ledger, engine      the parts of the engine, each in its thread
+submitting, doomed, ledger, engine
+             what is its own of the parts that `adapters/outside` has for all engines
 """
 
 from __future__ import annotations

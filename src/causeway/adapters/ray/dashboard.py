@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
+from causeway.adapters.outside.speaking import Declined, Silent
 from causeway.adapters.ray import answers, orders, reasons
 from causeway.adapters.ray.settings import Settings
-from causeway.adapters.ray.speaker import Declined, Silent
 from causeway.adapters.ray.values import Cluster, JobRow, Node, Order
 
 NODES_MAX = 10_000

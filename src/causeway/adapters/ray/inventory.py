@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from causeway.adapters.ray.settings import DeviceSettings, Settings
+from causeway.adapters.outside.devices import DeviceSettings, device, model
+from causeway.adapters.ray.settings import Settings
 from causeway.adapters.ray.values import TYPE, Cluster, Need, Node
-from causeway.adapters.slurm.inventory import model
 from causeway.model.islands import Device, Inventory
 from causeway.model.resources import Capacity, Resources
 
@@ -182,25 +182,14 @@ def inventory(
 
 
 def _devices(nodes: Iterable[Node], known: Mapping[str, DeviceSettings]) -> Iterable[Device]:
-    """Yield a device for every accelerator of every node."""
-    # The catalogue brings NumPy along, which no other kind of island has a use for.
-    from causeway.discover.accelerators import nameplate
-
-    index = 0
-    for node in nodes:
-        if not node.device:
-            continue
-        told = known.get(node.type or node.device) or DeviceSettings(
-            model=device_model(node, known), vendor=VENDORS[node.device]
+    """Return a device for every accelerator of every node."""
+    each = [
+        (
+            known.get(node.type or node.device)
+            or DeviceSettings(model=device_model(node, known), vendor=VENDORS[node.device])
         )
-        sheet = nameplate(told.model)
-        for _ in range(node.accelerators):
-            yield Device(
-                index=index,
-                vendor=told.vendor or sheet.vendor or "other",
-                model=told.model,
-                memory_bytes=round((told.memory_gib or sheet.memory_gib) * GIB),
-                nameplate_ncu=sheet.ncu,
-                tdp_w=sheet.tdp_w,
-            )
-            index += 1
+        for node in nodes
+        if node.device
+        for _ in range(node.accelerators)
+    ]
+    return (device(index, told) for index, told in enumerate(each))

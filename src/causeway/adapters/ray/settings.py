@@ -8,17 +8,10 @@ from typing import Any
 
 import msgspec
 
+from causeway.adapters.outside.devices import DeviceSettings
 from causeway.model.errors import InvalidInput
 
 STRATEGIES = ("", "STRICT_SPREAD", "SPREAD", "PACK", "STRICT_PACK")
-
-
-class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an accelerator type of this cluster is."""
-
-    model: str
-    vendor: str = ""
-    memory_gib: float = 0.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,8 +1,7 @@
 """How the adapter speaks to Ray: the questions, as the engine's parts need them.
 
-`dashboard.Dashboard` asks them over HTTP. Every call blocks, and two kinds of trouble are told
-apart: Ray does not answer (`Silent`: nothing follows for any job), or it answers that it will not
-(`Declined`: this job is refused).
+`dashboard.Dashboard` asks them over HTTP. Every call blocks. Ray counts as `Silent` too where its
+own parts cannot reach each other.
 """
 
 from __future__ import annotations
@@ -10,15 +9,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from causeway.adapters.ray.values import Cluster, JobRow, Node, Order
-from causeway.model.errors import Refused, Unavailable
-
-
-class Silent(Unavailable):
-    """Ray did not answer, or its own parts cannot reach each other."""
-
-
-class Declined(Refused):
-    """Ray answered, and will not do it."""
 
 
 class Speaker(Protocol):

@@ -92,6 +92,14 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A cluster as it was seen last."""
+
+    cluster: Cluster
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What one rank asks for, in Ray's own terms."""
 

@@ -78,10 +78,11 @@ def _with(plan: Plan, more: Mapping[str, object]) -> Plan:
     return Plan(**{**asdict(plan), **more})
 
 
-def install(root: Path) -> Path:
-    """Put the runner where the nodes see it, under a name of its content, and return the path."""
-    content = PROGRAM.read_bytes()
-    place = root / "runner" / f"{hashlib.sha256(content).hexdigest()[:16]}.py"
+def install(root: Path, program: Path = PROGRAM, *, prefix: str = "") -> Path:
+    """Put a program (the runner) where the nodes see it, under a name of its content, and return
+    the path."""
+    content = program.read_bytes()
+    place = root / "runner" / f"{prefix}{hashlib.sha256(content).hexdigest()[:16]}.py"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = place.with_name(f".{place.name}.{os.getpid()}")

@@ -8,8 +8,8 @@ orders       a launch -> a job of Slurm         inventory a cluster -> an island
 attempts     one attempt, and what is known of it -> how it ended
              (all of the above is pure)
 speaker      the questions; cli and rest ask them
-keeping      what is on disk before Slurm hears of a job
-submitting, asking, ledger, engine              the parts of the engine, each in its thread
+submitting, doomed, ledger, engine
+             what is its own of the parts that `adapters/outside` has for all engines
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from causeway.adapters.outside.speaking import Declined, Silent
 from causeway.adapters.slurm import reasons, texts
-from causeway.adapters.slurm.speaker import Declined, Silent
 from causeway.adapters.slurm.values import Accounted, Cluster, JobRow, Node, Order, Partition
 from causeway.model.errors import InvalidInput
 

@@ -1,303 +1,106 @@
-"""`SlurmEngine`: attempts as jobs of a Slurm cluster.
-
-Everything about attempts belongs to one thread (`slurm`): it takes wishes and answers from its
-inbox, looks into folders, answers beats, judges, and publishes what `poll` shows. What blocks for
-long happens elsewhere: questions in the asker's thread, submissions and cancellations in a small
-pool. So a Slurm that does not answer never keeps a lease from being granted.
-"""
+"""`SlurmEngine`: attempts as jobs of a Slurm cluster."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import queue
 import shutil
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
+from causeway.adapters.outside.engine import OutsideEngine
+from causeway.adapters.outside.keeping import Kept
 from causeway.adapters.runner import install
-from causeway.adapters.runner.ends import Key, Outcome
 from causeway.adapters.slurm import inventory
-from causeway.adapters.slurm.asking import Answer, Asker, look
-from causeway.adapters.slurm.attempts import Attempt
-from causeway.adapters.slurm.keeping import own_mark
-from causeway.adapters.slurm.ledger import Ledger
+from causeway.adapters.slurm.attempts import Submission
+from causeway.adapters.slurm.ledger import Ledger, Seen
 from causeway.adapters.slurm.settings import Settings
-from causeway.adapters.slurm.speaker import Silent, Speaker
-from causeway.adapters.slurm.submitting import Done, Submitter
-from causeway.adapters.slurm.values import Cluster, Node, Partition
-from causeway.model.errors import Unavailable
+from causeway.adapters.slurm.speaker import Speaker
+from causeway.adapters.slurm.submitting import Submitter
+from causeway.adapters.slurm.values import Node, View
 from causeway.model.islands import Inventory
-from causeway.model.jobs import FailureClass
-from causeway.model.protocol import Phase
 from causeway.model.resources import Capacity
 from causeway.ports import Clock
-from causeway.ports.engine import Condition, Launch, Status
-
-SUBMITTERS = 4
-PROBE_TRIES = 5
-PROBE_WAIT_S = 1.0
-TURN_S_MAX = 1.0
+from causeway.ports.engine import Condition
 
 
-class SlurmEngine:
+class SlurmEngine(OutsideEngine[Ledger, Seen, View]):
     """Runs attempts in one Slurm cluster."""
 
     def __init__(self, root: Path, *, clock: Clock, speaker: Speaker, settings: Settings) -> None:
         """Begin to watch; attempts of an earlier agent are found again below `root`."""
-        self._root = root.resolve()
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._clock = clock
+        root = root.resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        kept = Kept(root, Submission, engine="slurm")
+        mark = kept.mark()
+        ledger = Ledger(kept=kept, mark=mark, clock=clock)
+        self._view = View()
+        """As the cluster was seen last."""
+        self._accounts: tuple[int, ...] = ()
+        """Jobs whose accounts are waited for."""
         self._speaker = speaker
         self._settings = settings
-        self._pool = ThreadPoolExecutor(SUBMITTERS, thread_name_prefix="slurm-does")
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._changed: Callable[[], None] = lambda: None
-        self._closed = False
-        self._until_ms = 0
-        self._lock = threading.Lock()
-        self._shown: Mapping[Key, Status] = {}
-        self._coming: dict[Key, Launch] = {}
-        """Started, and not taken up by the thread yet."""
-        self._going: dict[Key, int] = {}
-        """Forgotten, as often as the thread has not taken note of yet."""
-        self._condition = Condition()
-        self._nodes: tuple[Node, ...] = ()
-        self._partitions: tuple[Partition, ...] = ()
-        self._silence = ""
-        self._broken: Exception | None = None
-        mark = own_mark(self._root)
-        self._ledger = Ledger(self._root, mark=mark, clock=clock)
         self._submitter = Submitter(
-            speaker, settings, mark=mark, program=install(self._root), view=self._view
-        )
-        self._asker = Asker(
             speaker,
-            poll_s=settings.poll_s,
-            hear=lambda answer: self._wish(lambda: self._heard(answer)),
-            now_ms=clock.monotonic_ms,
+            settings,
+            mark=mark,
+            kept=kept,
+            program=install(root),
+            view=lambda: self._view,
         )
-        self._ledger.adopt()
-        self._show()
-        self._thread = threading.Thread(target=self._run, name="slurm", daemon=True)
-        self._thread.start()
-        self._asker.start()
+        super().__init__(
+            root,
+            clock=clock,
+            ledger=ledger,
+            doomed=ledger.doomed,
+            submitter=self._submitter,
+            wait_s_max=settings.wait_s_max,
+        )
+        self.watch_on(poll_s=settings.poll_s)
 
-    # --- the port ------------------------------------------------------------------------------
+    # -- questions, in threads of their own -----------------------------------------------------
 
-    @property
-    def outlives(self) -> bool:
-        return True
+    def ask_jobs(self, waiting: bool) -> Seen:
+        rows, wanted = self._speaker.jobs(), self._accounts
+        return Seen(rows=rows, accounted=self._speaker.accounted(wanted) if wanted else ())
 
-    def on_change(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+    def ask_cluster(self) -> View:
+        ask = self._speaker
+        return View(cluster=ask.cluster(), nodes=ask.nodes(), partitions=ask.partitions())
 
-    def probe(self) -> Inventory:
-        cluster, nodes, partitions = self._look()
-        self._nodes, self._partitions = nodes, partitions
-        offered = inventory.offered(nodes, partitions, self._settings.partitions)
+    def carry_out(self, ends: Sequence[int], kills: Sequence[int]) -> None:
+        self._speaker.cancel(ends, kill=False)
+        self._speaker.cancel(kills, kill=True)
+
+    # -- in the engine's thread -----------------------------------------------------------------
+
+    def see_cluster(self, cluster: View) -> None:
+        self._view = cluster
+        level = inventory.isolation(cluster.cluster)[-1]
+        self.ledger.accounting = cluster.cluster.accounting
+        self.ledger.isolation = self._submitter.isolation = level
+
+    def tell_asker(self) -> None:
+        self._accounts = self.ledger.accounts()
+        super().tell_asker()
+
+    def heard_jobs(self, jobs: Seen, asked_ms: int) -> None:
+        self.ledger.hear(jobs, asked_ms=asked_ms)
+
+    def inventory(self) -> Inventory:
         return inventory.inventory(
-            offered,
-            cluster,
+            self._offered(),
+            self._view.cluster,
             devices=self._settings.devices,
-            disk_bytes=shutil.disk_usage(self._root).free,
+            disk_bytes=shutil.disk_usage(self.root).free,
             agent_version=importlib.metadata.version("causeway"),
         )
 
-    def condition(self) -> Condition:
-        return self._condition
+    def judged(self) -> Condition:
+        view, names = self._view, self._settings.partitions
+        seen = inventory.problems(view.partitions, names) if view.partitions else ()
+        held = inventory.occupied(self._offered(), self.ledger.holds())
+        return Condition(occupied=held if view.nodes else Capacity(), problems=self.problems(seen))
 
-    def grant(self, until_ms: int) -> None:
-        self._until_ms = max(self._until_ms, until_ms)
-
-    def start(self, launch: Launch) -> None:
-        key = launch.job, launch.fence
-        with self._lock:
-            if key in self._shown:
-                self._wish(lambda: self._ledger.asked_again(launch))
-                return
-            self._coming[key] = launch
-            self._shown = {**self._shown, key: Status(phase=Phase.STARTING)}
-        self._wish(lambda: self._begin(launch))
-
-    def stop(self, job: str, fence: int, *, grace_ms: int) -> None:
-        self._wish(lambda: self._stop((job, fence), grace_ms))
-
-    def poll(self) -> Mapping[Key, Status]:
-        if self._broken is not None:
-            raise Unavailable(
-                f"the Slurm engine has stopped: {self._broken}", hint="restart the agent"
-            ) from self._broken
-        return self._shown
-
-    def forget(self, job: str, fence: int) -> None:
-        key = (job, fence)
-        with self._lock:
-            self._going[key] = self._going.get(key, 0) + 1
-            self._coming.pop(key, None)
-            self._shown = {one: status for one, status in self._shown.items() if one != key}
-        self._wish(lambda: self._forget(key))
-
-    def close(self) -> None:
-        self._closed = True
-        self._asker.close()
-        self._wish(lambda: None)
-        self._thread.join(5)
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    # --- the thread ----------------------------------------------------------------------------
-
-    def _wish(self, wish: Callable[[], None]) -> None:
-        self._inbox.put(wish)
-
-    def _run(self) -> None:
-        try:
-            self._live()
-        except Exception as error:
-            # The engine's own mistake. It must not go on half-dead: `poll` raises, and attempts
-            # end with their leases unless an agent comes back for them.
-            self._broken = error
-            self._changed()
-
-    def _live(self) -> None:
-        while not self._closed:
-            wait_ms_max = round(self._settings.wait_s_max * 1000)
-            due_ms = self._ledger.watch(self._until_ms, wait_ms_max=wait_ms_max)
-            self._cancel()
-            self._show()
-            wait_s = (due_ms - self._clock.monotonic_ms()) / 1000
-            self._take(min(TURN_S_MAX, max(0.001, wait_s)))
-        self._take(0.001)
-        self._cancel()
-        self._ledger.let_go()
-
-    def _take(self, wait_s: float) -> None:
-        """Carry out every wish that is there, after waiting for the first."""
-        try:
-            self._carry_out(self._inbox.get(timeout=wait_s))
-            while True:
-                self._carry_out(self._inbox.get_nowait())
-        except queue.Empty:
-            return
-
-    def _carry_out(self, wish: Callable[[], None]) -> None:
-        try:
-            wish()
-        except OSError as error:
-            # One attempt's folder must not end the thread of all.
-            self._ledger.trouble = f"an attempt's folder cannot be used: {error}"
-
-    def _begin(self, launch: Launch) -> None:
-        key = launch.job, launch.fence
-        with self._lock:
-            if self._coming.get(key) is not launch:
-                return
-            del self._coming[key]
-        self._hand_over(launch)
-
-    def _hand_over(self, launch: Launch) -> None:
-        at = self._ledger.add(launch, self._submitter.submission(launch))
-
-        def submit() -> None:
-            try:
-                done = self._submitter.submit(launch, at.told)
-            except Exception as error:
-                # What nobody foresaw ends this attempt, and no other.
-                message = f"{type(error).__name__}: {error}"
-                ended = Outcome(phase=Phase.FAILED, failure=FailureClass.ENGINE, message=message)
-                done = Done(told=at.told, outcome=ended)
-            self._wish(lambda: self._submitted(at, done))
-
-        self._pool.submit(submit)
-
-    def _submitted(self, at: Attempt, done: Done) -> None:
-        if done.doubt:
-            self._ledger.doubtful(at, done.doubt)
-        else:
-            self._ledger.submitted(at, done.told, done.outcome)
-        if done.outcome is not None or done.doubt:
-            # A refusal often means that the cluster has changed since it was last looked at.
-            self._asker.look_at_cluster()
-
-    def _stop(self, key: Key, grace_ms: int) -> None:
-        self._ledger.stop(key, grace_ms)
-
-    def _forget(self, key: Key) -> None:
-        self._ledger.forget(key)
-        with self._lock:
-            self._going[key] -= 1
-            if not self._going[key]:
-                del self._going[key]
-
-    def _cancel(self) -> None:
-        """Have Slurm kill what is to be killed; what it does not hear of is tried again."""
-        ends, kills = self._ledger.doomed.due(self._clock.monotonic_ms())
-        if not ends and not kills:
-            return
-
-        def cancel() -> None:
-            try:
-                self._speaker.cancel(ends, kill=False)
-                self._speaker.cancel(kills, kill=True)
-            except Silent:
-                # The jobs stay condemned until Slurm shows them gone, so it is asked again.
-                return
-
-        self._pool.submit(cancel)
-
-    def _heard(self, answer: Answer) -> None:
-        self._silence = answer.silence
-        if answer.nodes is not None and answer.partitions is not None:
-            self._nodes, self._partitions = answer.nodes, answer.partitions
-        if answer.cluster is not None:
-            self._ledger.accounting = answer.cluster.accounting
-            self._ledger.isolation = self._submitter.isolation = inventory.isolation(
-                answer.cluster
-            )[-1]
-        if answer.jobs is not None:
-            self._ledger.hear(answer.jobs, answer.accounted, asked_ms=answer.asked_ms)
-            while self._ledger.lost:
-                self._hand_over(self._ledger.lost.pop())
-        self._condition = self._judged()
-
-    def _judged(self) -> Condition:
-        names = self._settings.partitions
-        problems = inventory.problems(self._partitions, names) if self._partitions else ()
-        if self._silence:
-            problems = (self._silence, *problems)
-        problems += tuple(filter(None, (self._ledger.unseen, self._ledger.trouble)))
-        offered = inventory.offered(self._nodes, self._partitions, names)
-        held = inventory.occupied(offered, self._ledger.holds())
-        return Condition(occupied=held if self._nodes else Capacity(), problems=problems)
-
-    def _show(self) -> None:
-        """Publish what changed, and tell the asker how much there is to ask for."""
-        with self._lock:
-            before = self._shown
-            shown = {key: one for key, one in self._ledger.shown.items() if key not in self._going}
-            shown |= {key: before[key] for key in self._coming}
-            self._shown = shown
-        news = any(_is_news(before.get(key), status) for key, status in shown.items())
-        counts = self._ledger.counts()
-        self._asker.tell(open_=counts.open, waiting=counts.waiting, wanted=counts.accounts)
-        if news:
-            self._changed()
-
-    # --- what is asked of the cluster as a whole -------------------------------------------------
-
-    def _look(self) -> tuple[Cluster, tuple[Node, ...], tuple[Partition, ...]]:
-        for _ in range(PROBE_TRIES - 1):
-            try:
-                return look(self._speaker)
-            except Silent:
-                time.sleep(PROBE_WAIT_S)
-        return look(self._speaker)
-
-    def _view(self) -> tuple[tuple[Node, ...], tuple[Partition, ...]]:
-        return self._nodes, self._partitions
-
-
-def _is_news(was: Status | None, now: Status) -> bool:
-    return was is None or was.phase != now.phase or was.message != now.message
+    def _offered(self) -> tuple[Node, ...]:
+        view = self._view
+        return inventory.offered(view.nodes, view.partitions, self._settings.partitions)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from causeway.adapters.slurm.settings import DeviceSettings
+from causeway.adapters.outside.devices import DeviceSettings, device, model
 from causeway.adapters.slurm.values import Cluster, Node, Partition
 from causeway.model.islands import Device, Inventory
 from causeway.model.resources import Capacity
 
 MIB = 1024**2
-GIB = 1024**3
 
 
 def offered(
@@ -113,41 +112,15 @@ def isolation(cluster: Cluster) -> tuple[str, ...]:
 
 
 def _devices(nodes: Iterable[Node], known: Mapping[str, DeviceSettings]) -> Iterable[Device]:
-    """Yield a device for every GPU of every node; models by the types of its GRES."""
-    # The catalogue brings NumPy along, which no other kind of island has a use for.
-    from causeway.discover.accelerators import nameplate
-
-    index = 0
-    for node in nodes:
-        for one in node.gres:
-            if one.name != "gpu":
-                continue
-            told = known.get(one.type) or DeviceSettings(model=model(one.type))
-            sheet = nameplate(told.model)
-            for _ in range(one.count):
-                yield Device(
-                    index=index,
-                    vendor=told.vendor or sheet.vendor or "other",
-                    model=told.model,
-                    memory_bytes=round((told.memory_gib or sheet.memory_gib) * GIB),
-                    nameplate_ncu=sheet.ncu,
-                    tdp_w=sheet.tdp_w,
-                )
-                index += 1
-
-
-def model(gres_type: str) -> str:
-    """Return the name that people ask for, from a GRES type.
-
-    >>> model("h100"), model("nvidia_a100-sxm4-80gb"), model("")
-    ('H100', 'A100', 'gpu')
-    """
-    if not gres_type:
-        return "gpu"
-    from causeway.discover.accelerators import short_name
-
-    short = short_name(gres_type.replace("_", " ").replace("-", " "))
-    return short.upper() if short == short.lower() else short
+    """Return a device for every GPU of every node; models by the types of its GRES."""
+    each = [
+        known.get(one.type) or DeviceSettings(model=model(one.type))
+        for node in nodes
+        for one in node.gres
+        if one.name == "gpu"
+        for _ in range(one.count)
+    ]
+    return (device(index, told) for index, told in enumerate(each))
 
 
 def gres_type(wanted: str, nodes: Iterable[Node], known: Mapping[str, DeviceSettings]) -> str:
@@ -161,10 +134,3 @@ def gres_type(wanted: str, nodes: Iterable[Node], known: Mapping[str, DeviceSett
             if one.name == "gpu" and one.type and name.lower() == wanted.lower():
                 return one.type
     return ""
-
-
-def rated_w(wanted: str) -> float:
-    """Return the rated power of a model, by its data sheet; 0: unknown."""
-    from causeway.discover.accelerators import nameplate
-
-    return nameplate(wanted).tdp_w if wanted else 0.0

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
+from causeway.adapters.outside.speaking import Declined, Silent
 from causeway.adapters.slurm import answers, reasons
 from causeway.adapters.slurm.settings import Settings
-from causeway.adapters.slurm.speaker import Declined, Silent
 from causeway.adapters.slurm.values import Accounted, Cluster, JobRow, Node, Order, Partition
 from causeway.model.errors import InvalidInput
 

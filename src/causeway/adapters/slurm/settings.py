@@ -7,15 +7,8 @@ from typing import Any
 
 import msgspec
 
+from causeway.adapters.outside.devices import DeviceSettings
 from causeway.model.errors import InvalidInput
-
-
-class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a GRES type of this cluster is."""
-
-    model: str
-    vendor: str = ""
-    memory_gib: float = 0.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

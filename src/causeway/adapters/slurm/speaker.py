@@ -1,8 +1,7 @@
 """How the adapter speaks to Slurm: one set of questions, two ways to ask them.
 
-`cli.Commands` runs sbatch, squeue and their like; `rest.Rest` calls slurmrestd. Both block, and
-both tell two kinds of trouble apart: Slurm does not answer (`Silent`: nothing follows for any job),
-or it answers that it will not (`Declined`: this job is refused).
+`cli.Commands` runs sbatch, squeue and their like; `rest.Rest` calls slurmrestd. Both block. Slurm
+counts as `Silent` too where its own parts cannot reach each other.
 """
 
 from __future__ import annotations
@@ -11,15 +10,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from causeway.adapters.slurm.values import Accounted, Cluster, JobRow, Node, Order, Partition
-from causeway.model.errors import Refused, Unavailable
-
-
-class Silent(Unavailable):
-    """Slurm did not answer, or its own parts cannot reach each other."""
-
-
-class Declined(Refused):
-    """Slurm answered, and will not do it."""
 
 
 class Speaker(Protocol):

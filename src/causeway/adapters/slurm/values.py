@@ -156,6 +156,15 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A cluster as it was seen last; nothing of it: it never was."""
+
+    cluster: Cluster = Cluster(name="", version="", accounting=False, confined=False)
+    nodes: tuple[Node, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One job to be submitted."""
 
