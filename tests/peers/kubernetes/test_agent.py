@@ -127,10 +127,12 @@ def test_what_the_manifest_does_not_name_is_forbidden(
     assert joined.ask(method, path, headers=headers, json={}).status_code == 403
 
 
-@pytest.fixture
-def world(joined: Cluster, agent: Path, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def world(
+    joined: Cluster, agent: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     """A control plane, and the agent of the manifest as a pod of the cluster."""
-    centre = World(folder=tmp_path, port=free_port())
+    centre = World(folder=tmp_path_factory.mktemp("centre"), port=free_port())
     try:
         centre.start_centre()
         apply(joined, [_changed(one, centre) for one in manifest()])

@@ -150,8 +150,8 @@ class Cluster:
     """Further lines of slurm.conf."""
     ports: list[int] = field(default_factory=list)
     database: Path | None = None
-    started: list[int] = field(default_factory=list)
-    """Process ids of every daemon that was started."""
+    started: list[psutil.Process] = field(default_factory=list)
+    """Every daemon that was started: a number alone may be another's by now."""
 
     @property
     def conf(self) -> Path:
@@ -259,7 +259,7 @@ class Cluster:
             *("-s", "v0.0.38,dbv0.0.38" if self.accounting else "v0.0.38", f"127.0.0.1:{port}"),
             more={"SLURM_JWT": "daemon"},
         )
-        self.started.append(process.pid)
+        self._note(process.pid)
         self.until("slurmrestd listens", lambda: _listens(port))
         said = self.call("scontrol", "token", f"username={user}", "lifespan=3600")
         return f"http://127.0.0.1:{port}", user, said.strip().partition("=")[2]
@@ -280,7 +280,7 @@ class Cluster:
             *("--bind-address=127.0.0.1", f"--port={mysql}", f"--pid-file={data}/pid"),
             *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"),
         )
-        self.started.append(process.pid)
+        self._note(process.pid)
         self.until("the database listens", lambda: _listens(mysql))
         grant = (
             "CREATE USER slurm@localhost IDENTIFIED BY 'slurm';GRANT ALL ON *.* TO slurm@localhost"
@@ -293,7 +293,7 @@ class Cluster:
         )
         conf.chmod(0o600)
         daemon = self._background("/usr/sbin/slurmdbd", "-D", more={"SLURM_CONF": str(conf)})
-        self.started.append(daemon.pid)
+        self._note(daemon.pid)
         self.until("slurmdbd listens", lambda: _listens(port))
         for words in (
             ("add", "cluster", self.name),
@@ -305,6 +305,10 @@ class Cluster:
             self.call("sacctmgr", "-i", *words)
 
     # -- what breaks, and what is asked ---------------------------------------------------------
+
+    def _note(self, pid: int) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.started.append(psutil.Process(pid))
 
     def kill(self, daemon: str) -> None:
         """Kill a daemon outright: `slurmctld`, `munged`, or `slurmd.<node>`."""
@@ -326,7 +330,7 @@ class Cluster:
         found: dict[int, psutil.Process] = {}
         for process in psutil.process_iter(["cmdline", "pid"]):
             line = " ".join(process.info["cmdline"] or ())
-            mine = str(self.folder) in line or process.pid in self.started
+            mine = str(self.folder) in line or process in self.started
             if mine and not _dead(process):
                 found[process.pid] = process
         steps = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "slurmstepd"]
@@ -429,7 +433,7 @@ class Cluster:
 
     def _note(self, path: Path) -> None:
         self.until(f"{path.name} is there", lambda: path.exists() and path.read_text().strip())
-        self.started.append(int(path.read_text()))
+        self._note(int(path.read_text()))
 
 
 @contextlib.contextmanager

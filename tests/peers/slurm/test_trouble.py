@@ -57,7 +57,7 @@ def test_a_job_that_waits_is_found_again_by_its_tag(cluster: Cluster, island: Is
     # As if the agent had been killed before it could write Slurm's number down.
     record = here.folder(key) / "runner" / "slurm.json"
     told = json.loads(record.read_text())
-    assert told["number"] == number
+    assert str(told["number"]) == number
     record.write_text(json.dumps({**told, "number": 0, "taken": False}))
     here.open()
     here.until(key, lambda status: "Slurm:" in status.message)
