@@ -259,7 +259,7 @@ class Cluster:
             *("-s", "v0.0.38,dbv0.0.38" if self.accounting else "v0.0.38", f"127.0.0.1:{port}"),
             more={"SLURM_JWT": "daemon"},
         )
-        self._note(process.pid)
+        self._own(process.pid)
         self.until("slurmrestd listens", lambda: _listens(port))
         said = self.call("scontrol", "token", f"username={user}", "lifespan=3600")
         return f"http://127.0.0.1:{port}", user, said.strip().partition("=")[2]
@@ -280,7 +280,7 @@ class Cluster:
             *("--bind-address=127.0.0.1", f"--port={mysql}", f"--pid-file={data}/pid"),
             *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"),
         )
-        self._note(process.pid)
+        self._own(process.pid)
         self.until("the database listens", lambda: _listens(mysql))
         grant = (
             "CREATE USER slurm@localhost IDENTIFIED BY 'slurm';GRANT ALL ON *.* TO slurm@localhost"
@@ -293,7 +293,7 @@ class Cluster:
         )
         conf.chmod(0o600)
         daemon = self._background("/usr/sbin/slurmdbd", "-D", more={"SLURM_CONF": str(conf)})
-        self._note(daemon.pid)
+        self._own(daemon.pid)
         self.until("slurmdbd listens", lambda: _listens(port))
         for words in (
             ("add", "cluster", self.name),
@@ -306,7 +306,7 @@ class Cluster:
 
     # -- what breaks, and what is asked ---------------------------------------------------------
 
-    def _note(self, pid: int) -> None:
+    def _own(self, pid: int) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.started.append(psutil.Process(pid))
 
@@ -433,7 +433,7 @@ class Cluster:
 
     def _note(self, path: Path) -> None:
         self.until(f"{path.name} is there", lambda: path.exists() and path.read_text().strip())
-        self._note(int(path.read_text()))
+        self._own(int(path.read_text()))
 
 
 @contextlib.contextmanager
