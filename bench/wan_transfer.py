@@ -315,8 +315,8 @@ def compare(asked: argparse.Namespace, report: Report) -> None:
             f"emulator: {max(run.emulator_share for run in runs):.0%} of one core at most; headers "
             f"and repeats: {max(run.beyond_share for run in runs):.1%} beyond the content, so "
             f"{1 / (1 + max(run.beyond_share for run in runs)):.1%} is the most there is. From the "
-            f"centre came at most {max(run.aside_share for run in runs):.1%} of the bytes; they are "
-            "taken off."
+            f"centre came at most {max(run.aside_share for run in runs):.1%} of the bytes; they "
+            "are taken off."
         )
         report.say(
             f"link: {LINE.rate_mbit:g} Mbit/s, {2 * LINE.delay_ms:g} ms, {LINE.loss_share:.1%} "

@@ -127,7 +127,7 @@ def test_a_lost_answer_is_an_end_and_the_job_that_got_there_is_cancelled(house: 
     house.slurm.after_submit = lose
     lost = house.ended(house.start("lost"))
     assert lost.message == "it was not submitted: slurmctld does not answer"
-    house.until(lambda: house.slurm.cancelled == [1])
+    house.until(lambda: 1 in house.slurm.cancelled)
     assert not house.slurm.rows
 
 
@@ -144,7 +144,7 @@ def test_what_is_forgotten_while_it_is_submitted_is_cancelled(house: House) -> N
     house.engine.forget(*key)
     assert key not in house.engine.poll()
     go.set()
-    house.until(lambda: house.slurm.cancelled == [1])
+    house.until(lambda: 1 in house.slurm.cancelled)
     house.until(lambda: key not in house.engine.poll())
 
 

@@ -31,6 +31,15 @@ def test_what_is_condemned_again_goes_sooner_and_never_later() -> None:
     assert list(doomed.next_ms()) == [50]
 
 
+def test_what_was_asked_keeps_its_time_however_often_it_is_seen() -> None:
+    doomed = Doomed()
+    doomed.condemn(7, "t", at_ms=100)
+    assert doomed.due(100) == ((7,), ())
+    doomed.condemn(7, "t", at_ms=200)
+    assert doomed.due(200) == ((), ())
+    assert doomed.due(100 + AGAIN_MS) == ((), (7,))
+
+
 def test_what_is_gone_is_asked_no_more() -> None:
     doomed = Doomed()
     for number in (1, 2, 3, 4):

@@ -54,9 +54,11 @@ class Doomed(Generic[N]):
             del self._over[next(iter(self._over))]
 
     def sentence(self, name: N, *, at_ms: int) -> None:
-        """Have the engine end a thing at that instant, unless it is seen to be gone before."""
+        """Have the engine end a thing at that instant, unless it is seen to be gone before. What it
+        was asked for already keeps its time until it is asked again: it may be about to end."""
         known = self._going.setdefault(name, Sentence(at_ms))
-        known.due_ms = min(known.due_ms, at_ms)
+        if not known.asked:
+            known.due_ms = min(known.due_ms, at_ms)
 
     def due(self, now_ms: int) -> tuple[tuple[N, ...], tuple[N, ...]]:
         """Return what the engine is to be asked to end now, and what it was asked to end before, in

@@ -413,6 +413,8 @@ class Ledger(Generic[A, X]):
         """Return how much there is to ask for."""
         open_ = [at for at in self.attempts.values() if at.outcome is None]
         waits = sum(1 for at in open_ if not at.started_ms or at.quiet_ms or at.stop_ms >= 0)
+        # What the engine may have got after all is ended as soon as it shows.
+        waits += sum(1 for at in self.attempts.values() if at.outcome is not None and at.unsure)
         return Counts(open=len(open_), waiting=waits + len(self._dead))
 
     def is_unseen(self, said: str) -> None:

@@ -31,8 +31,9 @@ class Doomed(doomed.Doomed[str]):
         self.sentence(job, at_ms=at_ms)
         if delete:
             self._forgotten.add(job)
-        if final:
+        if final and job not in self._final:
             self._final.add(job)
+            self._going[job].due_ms = at_ms
 
     def due(self, now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the jobs that Ray is to be asked to end now, and those that it is to forget."""
