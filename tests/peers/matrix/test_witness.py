@@ -59,7 +59,7 @@ def test_an_attempt_that_was_there_beside_the_next_is_seen(
             witness.never_two_at_once(sorted(said))
 
 
-def job(*states: AttemptState, device_ms: int = 0) -> dict[str, Job]:
+def job(*states: AttemptState, device_ms: int = 0, devices: int = 1) -> dict[str, Job]:
     """Return one job with these attempts, each of them there for a second."""
     attempts = tuple(
         Attempt(
@@ -72,6 +72,7 @@ def job(*states: AttemptState, device_ms: int = 0) -> dict[str, Job]:
             purchase=Purchase.ON_DEMAND,
             pue_milli=1_000,
             carbon_mg_per_kwh=0,
+            devices=devices,
             state=state,
             leased_ms=number * 1_000,
             ended_ms=number * 1_000 + 1_000,
@@ -104,7 +105,8 @@ def test_what_was_accepted_must_have_ended(
 
 
 def test_usage_that_was_counted_twice_is_longer_than_the_job() -> None:
-    once, twice = (job(AttemptState.SUCCEEDED, device_ms=used) for used in (1_000, 2_000))
-    witness.used_at_most_its_life(once, slack_ms=500)
+    one = AttemptState.SUCCEEDED
+    witness.used_at_most_its_life(job(one, device_ms=1_000), slack_ms=500)
+    witness.used_at_most_its_life(job(one, device_ms=2_000, devices=2), slack_ms=500)
     with pytest.raises(AssertionError, match="used 2000 ms of 1000 ms"):
-        witness.used_at_most_its_life(twice, slack_ms=500)
+        witness.used_at_most_its_life(job(one, device_ms=2_000), slack_ms=500)

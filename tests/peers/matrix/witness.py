@@ -16,7 +16,7 @@ from causeway.model.jobs import AttemptState, Job
 
 JOB = """\
 name: {name}
-resources: {{cpus: 10m, memory: 32MiB, disk: 1MiB}}
+resources: {{cpus: {cpus}, memory: 32MiB, disk: 1MiB}}
 on_disconnect: {on_disconnect}
 {where}
 retry: {{no_progress_max: 100, engine: 50, island: 100, node: 50, refused: 100, backoff: 100ms}}
@@ -86,6 +86,6 @@ def really_ended(jobs: Mapping[str, Job], said: Iterable[Word]) -> None:
 def used_at_most_its_life(jobs: Mapping[str, Job], *, slack_ms: int) -> None:
     """Raise `AssertionError` where a job's usage is longer than the job was there."""
     for job in jobs.values():
-        used_ms = sum(attempt.usage.device_ms for attempt in job.attempts)
+        used_ms = sum(a.usage.device_ms // a.devices for a in job.attempts)
         life_ms = max(a.ended_ms for a in job.attempts) - min(a.leased_ms for a in job.attempts)
         assert used_ms <= life_ms + slack_ms, f"{job.id}: used {used_ms} ms of {life_ms} ms"

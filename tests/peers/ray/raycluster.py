@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 import psutil
+import raydashboard
 
 HOUSE = Path(__file__).parents[3]
 PYTHON = HOUSE / ".venv-peers-ray/bin/python"
@@ -138,6 +139,18 @@ class Cluster:
 
     def start(self, node: int) -> None:
         """Start a node; the head must be up before the others."""
+        house = ["nsenter", f"--net=/run/netns/{self.space}", "unshare", "--mount", "--pid"]
+        house += ["--fork", "--mount-proc", "--kill-child"]
+        house += ["bash", "-c", FIRST, "node"]
+        self.nodes[node] = self._run_ray(node, house)
+
+    def start_again(self, node: int) -> subprocess.Popen[bytes]:
+        """Start Ray in a node that is up without it, beside what jobs may have left there, as a
+        service manager does; what is returned ends once Ray has begun, or has given up."""
+        (inner,) = psutil.Process(self.nodes[node].pid).children()
+        return self._run_ray(node, ["nsenter", "-t", str(inner.pid), "--net", "--mount", "--pid"])
+
+    def _run_ray(self, node: int, house: Sequence[str]) -> subprocess.Popen[bytes]:
         plan = self.plans[node]
         line: list[str | Path] = [PYTHON.with_name("ray"), "start"]
         line += ["--disable-usage-stats", f"--node-ip-address={self.address(node)}"]
@@ -153,11 +166,8 @@ class Cluster:
         env = dict(ENVIRONMENT, HOME=str(self.folder))
         if self.token:
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
-        house = ["nsenter", f"--net=/run/netns/{self.space}", "unshare", "--mount", "--pid"]
-        house += ["--fork", "--mount-proc", "--kill-child"]
-        house += ["bash", "-c", FIRST, "node"]
         with (self.folder / f"node-{node}.log").open("ab") as log:
-            self.nodes[node] = subprocess.Popen(
+            return subprocess.Popen(
                 [*house, *line],
                 cwd=self.folder,
                 env=env,
@@ -261,8 +271,7 @@ class Cluster:
         found: list[psutil.Process] = []
         for number, process in self.nodes.items():
             if node in (None, number) and process.poll() is None:
-                with contextlib.suppress(psutil.Error):
-                    found += psutil.Process(process.pid).children(recursive=True)
+                found += raydashboard.inside(process.pid)
         return found
 
     def cut(self, *nodes: int) -> None:
@@ -278,10 +287,18 @@ class Cluster:
 
     def crash(self) -> None:
         """Kill Ray's own processes everywhere, and nothing that a job started."""
-        for one in self.processes():
+        for one in self.own():
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+
+    def own(self, node: int | None = None) -> list[psutil.Process]:
+        """Return Ray's own processes, workers with what Ray itself runs in them included."""
+        found = []
+        for one in self.processes(node):
             with contextlib.suppress(psutil.Error):
                 if OWN.search(" ".join(one.cmdline()[:6])) and "runner/" not in str(one.cmdline()):
-                    one.kill()
+                    found.append(one)
+        return found
 
     def end(self) -> None:
         """Take it all away."""

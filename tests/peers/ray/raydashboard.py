@@ -23,7 +23,7 @@ WAIT_S = 120.0
 
 def stop(node: int, folder: Path) -> None:
     """Kill it outright, and remember how it was started."""
-    for one in _inside(node):
+    for one in inside(node):
         words = one.cmdline()
         if any(word.endswith(NAME) for word in words):
             told = {"argv": words, "environ": one.environ(), "cwd": one.cwd()}
@@ -57,11 +57,15 @@ def start(node: int, folder: Path, url: str) -> None:
         time.sleep(0.2)
 
 
-def _inside(node: int) -> list[psutil.Process]:
+def inside(node: int) -> list[psutil.Process]:
     """Return the processes of a node, those among them that came from outside."""
-    (inner,) = psutil.Process(node).children()
-    own = Path(f"/proc/{inner.pid}/ns/pid").readlink()
-    found = []
+    found: list[psutil.Process] = []
+    try:
+        (inner,) = psutil.Process(node).children()
+        own = Path(f"/proc/{inner.pid}/ns/pid").readlink()
+    except (OSError, ValueError, psutil.Error):
+        # It is no more.
+        return found
     for one in psutil.process_iter():
         try:
             if Path(f"/proc/{one.pid}/ns/pid").readlink() == own and one.cmdline():
