@@ -108,10 +108,11 @@ docs: $(STAMP)  ## write the reference pages anew from the code
 screenshots: $(STAMP)  ## take the pictures of the dashboard anew (needs Chromium)
 	$(BIN)/python docs/screenshots.py
 
-soak: $(STAMP)  ## the long run: 10,000 seeds, a kill at every single write of the store, and every fault under 200 jobs on three kinds of islands, cables out for ten minutes (needs root, Slurm and sshd)
+soak: $(STAMP) $(RAY_STAMP)  ## the long run: 10,000 seeds, a kill at every single write of the store, and every fault under 200 jobs on three kinds of islands and under 40 on Ray, cables out for ten minutes (needs root, Slurm and sshd)
 	$(BIN)/python -m causeway.twin.simulate --seeds 10000
 	CAUSEWAY_CRASH_POINTS=100000 $(BIN)/pytest -m engines tests/crash
 	CAUSEWAY_MATRIX_JOBS=200 CAUSEWAY_MATRIX_CUT_S=600 $(BIN)/pytest -m peers -s tests/peers/matrix
+	CAUSEWAY_MATRIX_JOBS=40 CAUSEWAY_MATRIX_CUT_S=600 $(BIN)/pytest -m ray -s tests/peers/ray/test_matrix_ray.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(CWLTES) $(TOIL) $(SKYPILOT) $(RAY) demo-state
