@@ -42,7 +42,7 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("dev ls", "dev:ls", JOBS, "List your sessions, with what they cost so far."),
     ("dev stop", "dev:stop", JOBS, "Save a session's folder and end it."),
     ("dev proxy", "dev:proxy", JOBS, "Carry one connection of ssh to a session."),
-    ("rent start", "rent:start", JOBS, "Rent a shell or a Slurm, handed over ready."),
+    ("rent start", "rent:start", JOBS, "Rent a shell, a Slurm or a Ray, handed over ready."),
     ("rent ls", "rent:ls", JOBS, "List your rentals, with until when and what they cost."),
     ("rent extend", "rent:extend", JOBS, "Give a rental a longer term."),
     ("rent return", "rent:give_back", JOBS, "Return a rental; what was in it is wiped."),
@@ -84,7 +84,7 @@ NESTED = {
     "secrets": "Set, list and remove secrets.",
     "shim": "Write other systems' commands.",
     "dev": "Machines of your own on islands, for ssh, editors and notebooks.",
-    "rent": "Rooms on islands, handed over ready: a shell or a Slurm.",
+    "rent": "Rooms on islands, handed over ready: a shell, a Slurm or a Ray.",
 }
 GROUPS = {"dev": JOBS, "rent": JOBS}
 """Where a nested command stands in the help, unless it is about access."""

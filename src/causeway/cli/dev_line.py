@@ -120,7 +120,7 @@ def _ssh(session: Session, *words: str) -> list[str]:
     return [program, "-F", str(sessions.folder() / "config"), *words]
 
 
-def _asked(session: Session, command: str) -> dict[str, Any]:
+def asked(session: Session, command: str) -> dict[str, Any]:
     """Return the answer to one of the server's own commands; `Unavailable` without one."""
     try:
         done = subprocess.run(
@@ -145,7 +145,7 @@ def saved(client: Client, session: Session) -> tuple[bool, str]:
     if client.job(session.job).get("state") != "running":
         return False, "not saved: it does not run now"
     try:
-        answer = _asked(session, "causeway-save")
+        answer = asked(session, "causeway-save")
     except Unavailable as error:
         return False, f"not saved: {error.message}"
     said = str(answer["said"])
@@ -162,7 +162,7 @@ def saved(client: Client, session: Session) -> tuple[bool, str]:
 
 def notebook(session: Session, port: int) -> int:
     """Lead a local port to Jupyter in the session until Ctrl-C, also across moves."""
-    problem = _asked(session, "causeway-notebook")
+    problem = asked(session, "causeway-notebook")
     if problem:
         raise NotFound(str(problem.get("message")), hint=str(problem.get("hint", "")))
     local = _free(port)

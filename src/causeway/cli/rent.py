@@ -1,4 +1,4 @@
-"""`causeway rent`: a room on whichever island fits, handed over ready: a shell or a Slurm.
+"""`causeway rent`: a room on whichever island fits, handed over ready: a shell, a Slurm or a Ray.
 
 A rental is a job like any other, so placement, quotas, leases and bills are the ones that there
 are; what is particular is said in its job file's `rent` (`spec.rent`). Here the keys are made, and
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from causeway.cli import dev, dev_line, exits, sessions, sheets, talk
+from causeway.cli import dev, dev_line, exits, rent_ray, sessions, sheets, talk
 from causeway.cli.figures import instant, local_id, money, seconds, size
 from causeway.cli.options import Flag, Json
 from causeway.cli.sessions import Session
@@ -41,8 +41,10 @@ class RentFlags:
         A login by SSH.
     slurm
         A Slurm cluster, ready for sbatch and srun.
+    ray
+        A Ray cluster, ready for ray.init, also from here.
     nodes
-        Nodes of the Slurm.
+        Nodes of the Slurm or the Ray.
     cpus
         Cores of each node; 1 unless given.
     memory
@@ -57,6 +59,7 @@ class RentFlags:
 
     shell: Flag = False
     slurm: Flag = False
+    ray: Flag = False
     nodes: int = 1
     cpus: str = "1"
     memory: str = "2GiB"
@@ -74,7 +77,7 @@ def start(
     include: Flag = False,
     flags: Annotated[RentFlags, Parameter(name="*")] = NO_FLAGS,
 ) -> int:
-    """Rent a room that is handed over ready; in short `causeway rent --shell|--slurm`.
+    """Rent a room that is handed over ready; in short `causeway rent --shell|--slurm|--ray`.
 
     What it takes to make it ready is not metered; the meter runs from the hand-over to the return,
     and never beyond the term. What was in it is wiped then.
@@ -166,7 +169,7 @@ def product_of(flags: RentFlags) -> Product:
     """Return the one product that is asked for."""
     asked = [product for product in Product if getattr(flags, product.value)]
     if len(asked) != 1:
-        raise InvalidInput("say what to rent", hint="one of: --shell, --slurm")
+        raise InvalidInput("say what to rent", hint="one of: --shell, --slurm, --ray")
     return asked[0]
 
 
@@ -177,6 +180,7 @@ def _begun(client: Client, name: str, product: Product, flags: RentFlags) -> Ses
     """Make keys, submit the job, and write the files."""
     private, public = sessions.new_keys()
     host_private, host_public = sessions.new_keys()
+    client_port, dashboard_port = rent_ray.new_ports() if product is Product.RAY else (0, 0)
     session = Session(
         name=name,
         job="",
@@ -188,6 +192,8 @@ def _begun(client: Client, name: str, product: Product, flags: RentFlags) -> Ses
         idle_s=0,
         save_s=0,
         rental=product.value,
+        client_port=client_port,
+        dashboard_port=dashboard_port,
     )
     text = json.dumps(job_file(session, flags))
     for line in sheets.plan(client.plan(text)):
@@ -245,6 +251,11 @@ def _tell(session: Session, job: dict[str, Any]) -> None:
     until = instant(job["rental"]["ends_ms"])
     talk.say(f"{session.host} is on {local_id(job.get('island'))}, yours until {until}.")
     talk.out(f"ssh {option}{session.host}")
+    if session.rental == Product.RAY:
+        for line in rent_ray.lines(
+            session, rent_ray.fetched(session), ssh=f"ssh {option}{session.host}"
+        ):
+            talk.say(line)
     if session.rental == Product.SLURM:
         talk.say(f"Its commands: ssh {option}{session.host} sinfo; sbatch, srun, squeue as well.")
     talk.say(f"Give it back: causeway rent return {session.name}")

@@ -4,6 +4,7 @@
     ~/.ssh/causeway/known_hosts    the key that each session's server must show
     ~/.ssh/causeway/<name>.key     the key that may come in
     ~/.ssh/causeway/<name>.json    which job it is, and what its server needs
+    ~/.ssh/causeway/<name>.env     for a shell: what a rented Ray's programs need, with <name>.token
 
 All are written whole and readable by their owner alone. The keys are made here; the server's goes
 to the job as a secret of the project, since it has to show the same one wherever it runs.
@@ -57,6 +58,10 @@ class Session:
     save_s: float
     rental: str = ""
     """Product, where it is a rental (`causeway rent`) rather than a development session."""
+    client_port: int = 0
+    """Of this machine: leads to a rented Ray's server for clients."""
+    dashboard_port: int = 0
+    """Of this machine: leads to a rented Ray's dashboard."""
 
     @property
     def host(self) -> str:
@@ -151,7 +156,7 @@ def keep(session: Session, private_key: str = "") -> None:
 
 def forget(session: Session) -> None:
     """Remove a session's files."""
-    for suffix in ("json", "key"):
+    for suffix in ("json", "key", "token", "env"):
         (folder() / f"{session.name}.{suffix}").unlink(missing_ok=True)
     _shared()
 

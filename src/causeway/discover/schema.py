@@ -118,7 +118,7 @@ _ROWS: tuple[tuple[str, Type, str, str, Callable[[PoolView], Value]], ...] = (
     ("isolation", _S, "", "Isolation levels that work: process, limits, sandbox, container.",
      lambda p: p.isolation),
     ("warm", _S, "", "Warm environments that are ready.", lambda p: p.warm),
-    ("rents", _S, "", "What it hands over to whoever rents its room: shell, slurm.",
+    ("rents", _S, "", "What it hands over to whoever rents its room: shell, slurm, ray.",
      lambda p: p.rents),
 )  # fmt: skip
 

@@ -40,6 +40,8 @@ class Product(StrEnum):
     """A login by SSH."""
     SLURM = "slurm"
     """A Slurm cluster, each rank of the job a node of it."""
+    RAY = "ray"
+    """A Ray cluster, likewise; rank 0 is its head."""
 
 
 class OnDisconnect(StrEnum):

@@ -73,7 +73,7 @@ def check(spec: JobSpec, where: str) -> None:
         raise InvalidInput(
             "a shell is on one node",
             where=f"{where}.num_nodes",
-            hint="rent slurm for several",
+            hint="rent slurm or ray for several",
         )
     if spec.rental.host_key and spec.rental.host_key not in spec.secrets:
         raise InvalidInput(

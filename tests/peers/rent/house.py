@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from causeway.demo.world import World, free_port
+from causeway.model.money import Price
+from causeway.price import charge_micros
 from causeway.sdk.client import Client
 
 ROOT = Path(__file__).parents[3]
@@ -25,13 +28,27 @@ SHORT = {"CAUSEWAY_LEASE_MS": "10000", "CAUSEWAY_HOLD_MS": "500", "CAUSEWAY_SKEW
 PROFILE = 'name = "{name}"\nprovider = "{name}-provider"\njurisdiction = "IT"\n'
 
 
-def until(check: Callable[[], Any], what: str) -> Any:
+def until(check: Callable[[], Any], what: str, *, seconds: float = WAIT_S) -> Any:
     """Wait until something is so, and return it."""
-    give_up = time.monotonic() + WAIT_S
+    give_up = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < give_up, f"{what} never became so"
         time.sleep(0.1)
     return found
+
+
+def cost_micros(job: dict[str, Any]) -> int:
+    """Return what a job has to cost by what was metered."""
+    usage = [attempt["usage"] for attempt in job["attempts"]]
+    price = job["attempts"][0]["price"]["amount_per_device_h"]
+    return sum(
+        charge_micros(
+            Price(id="p", amount_per_device_h=Decimal(price)),
+            device_ms=one["device_ms"],
+            energy_facility_mj=0,
+        )
+        for one in usage
+    )
 
 
 class House:
@@ -78,7 +95,9 @@ class House:
             "XDG_CONFIG_HOME": str(self.home / ".config"),
         }
 
-    def causeway(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    def causeway(
+        self, *words: str, expect: int = 0, seconds: float = WAIT_S * 2
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line as the person does."""
         done = subprocess.run(
             [sys.executable, "-m", "causeway.cli", *words],
@@ -86,7 +105,7 @@ class House:
             text=True,
             stdin=subprocess.DEVNULL,
             env=self.env,
-            timeout=WAIT_S * 2,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
@@ -130,6 +149,11 @@ class House:
                 if words in " ".join(process.info["cmdline"] or ()):
                     found.append(process.pid)
         return found
+
+    def is_empty(self, island: str, job: str) -> bool:
+        """Say whether an island holds nothing of a job."""
+        folder = self.root(island) / "attempts"
+        return not list(folder.glob(f"{job.rpartition(':')[2]}-*"))
 
     def stop(self) -> None:
         """End everything."""

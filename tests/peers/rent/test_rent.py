@@ -9,19 +9,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from causeway.cli.sessions import new_keys
 from causeway.demo.world import free_port
 from causeway.model.errors import EXITS, Conflict
-from causeway.model.money import Price
-from causeway.price import charge_micros
 
-from .house import SHORT, House, until
+from .house import SHORT, House, cost_micros, until
 
 pytestmark = pytest.mark.peers
 SMALL = ("--cpus", "200m", "--memory", "400MiB")
@@ -45,26 +41,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             yield made
         finally:
             made.stop()
-
-
-def cost_micros(job: dict[str, Any]) -> int:
-    """Return what a job has to cost by what was metered."""
-    usage = [attempt["usage"] for attempt in job["attempts"]]
-    price = job["attempts"][0]["price"]["amount_per_device_h"]
-    return sum(
-        charge_micros(
-            Price(id="p", amount_per_device_h=Decimal(price)),
-            device_ms=one["device_ms"],
-            energy_facility_mj=0,
-        )
-        for one in usage
-    )
-
-
-def is_empty(house: House, island: str, job: str) -> bool:
-    """Say whether an island holds nothing of a job."""
-    folder = house.root(island) / "attempts"
-    return not list(folder.glob(f"{job.rpartition(':')[2]}-*"))
 
 
 def test_a_shell_from_its_hand_over_to_its_return(house: House) -> None:
@@ -101,7 +77,7 @@ def test_a_shell_from_its_hand_over_to_its_return(house: House) -> None:
     assert not house.processes("sleep 86399")
     assert not Path("/dev/shm/left").exists()
     assert not Path("/tmp/left").exists()
-    assert is_empty(house, "alba", job["id"])
+    assert house.is_empty("alba", job["id"])
     (wiped,) = house.facts(job["id"], "rental.wiped")
     assert wiped["files"] >= 4
     assert wiped["bytes"] > 100_000
@@ -143,7 +119,7 @@ def test_by_http_alone(house: House) -> None:
         assert done.stdout == b"in\n", done.stderr
     house.client.cancel(job)
     assert house.client.wait(job, timeout_s=120)["headline"] == "Returned"
-    assert is_empty(house, "alba", job)
+    assert house.is_empty("alba", job)
 
 
 def host_key(house: House, job: str) -> str:
@@ -164,7 +140,7 @@ def test_it_is_taken_back_and_charged_to_the_millisecond_when_its_term_is_over(
     assert ended["cost_micros"] == cost_micros(ended)
     stopping = house.facts(job, "job.stopping")
     assert stopping[0]["why"] == "its term is over"
-    assert is_empty(house, "alba", job)
+    assert house.is_empty("alba", job)
 
 
 def test_a_slurm_of_two_nodes(house: House) -> None:
@@ -190,7 +166,7 @@ def test_a_slurm_of_two_nodes(house: House) -> None:
     house.causeway("rent", "return", "slurm")
     assert not house.processes("sleep 86398")
     assert not house.processes(f"munged --force --key-file={root}")
-    assert is_empty(house, "alba", job["id"])
+    assert house.is_empty("alba", job["id"])
     ended = house.job("slurm")
     (attempt,) = ended["attempts"]
     # Two nodes are two devices, and both are metered.
@@ -221,7 +197,7 @@ def test_a_lost_island_is_left_empty_and_the_name_stays(house: House) -> None:
     assert house.ssh(host, "ls") == ""
     # Its agent comes back, and wipes before it offers its room.
     house.world.start("alba", "join", house.world.url, *rejoined(house, "alba"))
-    until(lambda: is_empty(house, "alba", job["id"]), "the wipe of the lost room")
+    until(lambda: house.is_empty("alba", job["id"]), "the wipe of the lost room")
     house.causeway("rent", "return", "moves")
     assert len(house.facts(job["id"], "rental.handed_over")) == 2
 

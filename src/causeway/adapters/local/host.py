@@ -36,6 +36,8 @@ class Host:
     """What of the system the fork servers close off for all their children."""
     rents: tuple[str, ...] = ()
     """Products that it can hand over to whoever rents its room."""
+    folders: tuple[str, ...] = ()
+    """Where rentals find programs, besides the system's folders."""
     images: Images | None = None
     """What runs container images; set once a trial has really run one."""
 
@@ -73,13 +75,15 @@ def look(
     # sandbox a mount for every one of them.
     at_once = os.geteuid() == 0 and namespaces.closes()
     view = sandbox.view(root, hidden, visible, shared=shared, closed=() if at_once else closed)
+    folders = rentable.folders(visible)
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     with tempfile.TemporaryDirectory(prefix="trial-", dir=root) as folder:
         bwrap = sandbox.find(view, Path(folder).resolve())
     return Host(
         groups=cgroups.find(f"causeway-{name}"),
         bwrap=bwrap,
-        rents=rentable.products() if bwrap else (),
+        rents=rentable.products(more=folders) if bwrap else (),
+        folders=folders,
         view=view,
         bash=shutil.which("bash") or "",
         closed=closed if at_once else (),

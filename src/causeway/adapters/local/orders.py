@@ -32,6 +32,8 @@ def order(
     if at.root is not None:
         env = at.root.environment(env, spec=at.launch.spec, folder=folder)
     env = {**env, "CAUSEWAY_PYTHON": interpreter.words(image=at.root is not None)}
+    if at.launch.spec.rental is not None:
+        env |= {"PATH": ":".join((env.get("PATH", ""), *host.folders))}
     bounded = at.group is not None or sandboxed
     terminal = _terminal(at.launch) if rank == 0 else None
     return Order(

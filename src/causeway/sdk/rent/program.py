@@ -29,13 +29,25 @@ Maker = Callable[[Room, Mapping[str, str]], Awaitable[Made]]
 
 
 class Door(asyncssh.SSHServer):
-    """One connection. Its key decides who it is; it may go wherever the room itself may go."""
+    """One connection. Its key decides who it is; it may go wherever the room itself may go, and by
+    the product's own names (`Made.ways`)."""
+
+    def __init__(self, ways: Mapping[tuple[str, int], int]) -> None:
+        self._ways = ways
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
         return True
 
-    def connection_requested(self, dest_host: str, dest_port: int, *_: Any) -> bool:
-        return True
+    def connection_requested(self, dest_host: str, dest_port: int, *_: Any) -> Any:
+        port = self._ways.get((dest_host, dest_port))
+        if port is None:
+            return True
+        assert self._connection is not None
+        return self._connection.forward_connection("127.0.0.1", port)
 
     def unix_connection_requested(self, dest_path: str) -> bool:
         return True
@@ -58,6 +70,10 @@ def maker_of(product: Product) -> Maker:
         from causeway.sdk.rent import slurm
 
         return slurm.made
+    if product is Product.RAY:
+        from causeway.sdk.rent import ray
+
+        return ray.made
     return shell
 
 
@@ -70,7 +86,7 @@ async def hand_over(room: Room, env: Mapping[str, str]) -> asyncssh.SSHAcceptor 
     inside = {**env, **made.env}
     server = await listening(
         room.port,
-        Door,
+        functools.partial(Door, made.ways),
         functools.partial(_serve, inside),
         host_key=host_key,
         key=room.key,
@@ -82,7 +98,7 @@ async def hand_over(room: Room, env: Mapping[str, str]) -> asyncssh.SSHAcceptor 
     port = server.get_port()
     say(f"READY: {room.product.value}, ssh on port {port}")
     with room.progress.open("a") as file:
-        file.write(json.dumps({"step": 0, "ssh_port": port}) + "\n")
+        file.write(json.dumps({"step": 0, "ssh_port": port, **made.ports}) + "\n")
     return server
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +19,10 @@ from causeway.model.jobs import Product
 READY_S = 300.0
 """How long a product may take to become ready; then the attempt fails, and says why."""
 LOOK_S = 0.05
+PORT_LOWEST, PORT_HIGHEST = 10_000, 20_000
+"""Below what Linux hands out by itself, and below where the rentals' SSH servers listen."""
+PORT_TRIES = 200
+LAST_WORDS_CHARS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,10 @@ class Made:
 
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables of every command of the renter."""
+    ways: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Hosts and ports of names that only its renter's forwards know, and the real ports."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """What its hand-over tells beside the port of its SSH server."""
 
 
 def read_room(env: dict[str, str]) -> Room:
@@ -79,12 +90,14 @@ async def there(path: Path) -> bool:
     return await asyncio.to_thread(path.exists)
 
 
-async def until(what: str, true: Callable[[], Awaitable[bool]]) -> None:
+async def until(
+    what: str, true: Callable[[], Awaitable[bool]], *, within_s: float = READY_S
+) -> None:
     """Wait until something is so; `Unavailable` when it does not become so."""
-    give_up_s = time.monotonic() + READY_S
+    give_up_s = time.monotonic() + within_s
     while not await true():
         if time.monotonic() > give_up_s:
-            raise Unavailable(f"after {READY_S:.0f} s this was not so: {what}")
+            raise Unavailable(f"after {within_s:.0f} s this was not so: {what}")
         await asyncio.sleep(LOOK_S)
 
 
@@ -104,14 +117,36 @@ async def run(*words: str, env: Mapping[str, str]) -> str:
     return said
 
 
-async def daemon(*words: str, env: Mapping[str, str]) -> None:
+async def daemon(*words: str, env: Mapping[str, str], log: Path | None = None) -> None:
     """Run a program that puts itself into the background. It keeps its output open, so that is the
-    log of the job."""
-    child = await asyncio.create_subprocess_exec(
-        *words, stdin=asyncio.subprocess.DEVNULL, env=dict(env)
-    )
-    if code := await child.wait():
-        raise InvalidInput(f"{words[0]} ended with {code}; its words are in the job's log")
+    log of the job, or a file."""
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("wb")) if log else None
+        child = await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=dict(env)
+        )
+        code = await child.wait()
+    if code:
+        where = f": {_last_words(log)}" if log else "; its words are in the job's log"
+        raise InvalidInput(f"{words[0]} ended with {code}{where}")
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text(errors="replace").strip()[-LAST_WORDS_CHARS:]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return that many ports in a row that are free now."""
+    for _ in range(PORT_TRIES):
+        first = PORT_LOWEST + secrets.randbelow(PORT_HIGHEST - PORT_LOWEST - count)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return list(range(first, first + count))
+    raise InvalidInput(f"no {count} ports in a row are free on this island")
 
 
 def put(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -12,7 +12,6 @@ node has the cores and memory that one rank was leased; its accelerators are cou
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import secrets
@@ -22,14 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from causeway.model.errors import InvalidInput
-from causeway.sdk.rent.room import Made, Room, daemon, put, run, there, until
+from causeway.sdk.rent.room import Made, Room, daemon, free_ports, put, run, there, until
 
 HERE = Path("/tmp/slurm")
 """Of the sandbox alone."""
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-PORT_LOWEST, PORT_HIGHEST = 10_000, 20_000
-"""Below what Linux hands out by itself, and below where the rentals' SSH servers listen."""
-PORT_TRIES = 200
 KEY_BYTES = 64
 MIB = 1024**2
 CONF = """\
@@ -121,20 +117,6 @@ def configuration(room: Room, ports: Sequence[int], *, host: str, user: str) -> 
         gres="GresTypes=gpu" if room.accelerators else "",
         nodes="\n".join(lines),
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """Return that many ports in a row that are free now."""
-    for _ in range(PORT_TRIES):
-        first = PORT_LOWEST + secrets.randbelow(PORT_HIGHEST - PORT_LOWEST - count)
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return list(range(first, first + count))
-    raise InvalidInput(f"no {count} ports in a row are free on this island")
 
 
 def _write(room: Room, ports: Sequence[int]) -> None:
