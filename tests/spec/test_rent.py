@@ -58,6 +58,14 @@ def test_what_no_rental_has_is_refused(more: dict[str, Any], where: str) -> None
     assert caught.value.where == f"$.{where}"
 
 
+def test_a_ray_that_its_own_processes_would_fill_is_refused() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read({"product": "ray"}, resources={"memory": "2047MiB"})
+    assert caught.value.where == "$.resources.memory"
+    spec = read({"product": "ray"}, resources={"memory": "2GiB"}, num_nodes=3).members[0].spec
+    assert (spec.rental.product, spec.num_nodes) == (Product.RAY, 3)
+
+
 @pytest.mark.parametrize(
     ("rent", "where"),
     [

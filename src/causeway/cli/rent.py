@@ -28,6 +28,8 @@ from causeway.sdk.client import ENDED, Client
 JOB = "rent-"
 """What a rental's job is named, before the rental's name."""
 HOURS = 8.0
+MEMORY = {Product.SHELL: "2GiB", Product.SLURM: "2GiB", Product.RAY: "4GiB"}
+"""Of each node. A Ray's own processes take about one."""
 RETURNED_S = 120.0
 
 
@@ -48,7 +50,7 @@ class RentFlags:
     cpus
         Cores of each node; 1 unless given.
     memory
-        Memory of each node, e.g. 16GiB; 2GiB unless given.
+        Memory of each node, e.g. 16GiB; 2GiB unless given, of a Ray 4GiB.
     accelerators
         Accelerators of each node, e.g. 1 or A100:2.
     hours
@@ -62,7 +64,7 @@ class RentFlags:
     ray: Flag = False
     nodes: int = 1
     cpus: str = "1"
-    memory: str = "2GiB"
+    memory: str = ""
     accelerators: str = ""
     hours: float = HOURS
     where: str = ""
@@ -212,7 +214,8 @@ def _begun(client: Client, name: str, product: Product, flags: RentFlags) -> Ses
 
 def job_file(session: Session, flags: RentFlags) -> Mapping[str, object]:
     """Return the job that is submitted for a rental."""
-    resources = {"cpus": flags.cpus, "memory": flags.memory, "accelerators": flags.accelerators}
+    memory = flags.memory or MEMORY[Product(session.rental)]
+    resources = {"cpus": flags.cpus, "memory": memory, "accelerators": flags.accelerators}
     tree: dict[str, object] = {
         "name": JOB + session.name,
         "rent": {

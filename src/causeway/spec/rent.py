@@ -22,6 +22,8 @@ from causeway.spec.units import duration_s, shown
 TERM_S = 8 * 3600.0
 TERM_S_MAX = 366 * 86_400.0
 KEY_CHARS_MAX = 2_048
+RAY_BYTES_MIN = 2 * 1024**3
+"""Of a node: its Ray's own processes take about half of it."""
 ISOLATION = "sandbox"
 RUN = "exec python -P -m causeway.sdk.rent.program"
 _KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]{16,}(?: [^\n\r\0]*)?\Z")
@@ -74,6 +76,12 @@ def check(spec: JobSpec, where: str) -> None:
             "a shell is on one node",
             where=f"{where}.num_nodes",
             hint="rent slurm or ray for several",
+        )
+    if spec.rental.product is Product.RAY and spec.resources.memory_bytes < RAY_BYTES_MIN:
+        raise InvalidInput(
+            "a node of a Ray needs 2GiB of memory, of which Ray itself takes about half",
+            where=f"{where}.resources.memory",
+            hint="memory: 4GiB",
         )
     if spec.rental.host_key and spec.rental.host_key not in spec.secrets:
         raise InvalidInput(

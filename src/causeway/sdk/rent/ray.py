@@ -38,8 +38,10 @@ LOOPBACK = "127.0.0.1"
 INSIDE = Path(__file__).with_name("in_ray.py")
 READY_S = 1_200.0
 """Seconds on an idle machine; on a busy one much more, and nobody pays for it."""
+OWN_BYTES = 1024**3
+"""Of a node's memory: what Ray's own processes take (0.9 GiB on a head), and no task may ask for."""
 OBJECTS_SHARE, OBJECTS_BYTES_MIN = 0.3, 80 * 1024**2
-"""Of a node's memory for shared objects: what Ray takes by itself, and the least that it takes."""
+"""Of the rest, for shared objects: what Ray takes by itself, and the least that it takes."""
 TOKEN_BYTES = 32
 ASK_S = 10.0
 PATIENT = {
@@ -115,7 +117,8 @@ async def made(room: Room, env: Mapping[str, str]) -> Made:
 
 def words(room: Room, ports: Ports, spilled: Path) -> list[str]:
     """Return what `ray start` is given on a rank. The token is not among it."""
-    objects = max(OBJECTS_BYTES_MIN, int(room.memory_bytes * OBJECTS_SHARE))
+    much = max(0, room.memory_bytes - OWN_BYTES)
+    objects = max(OBJECTS_BYTES_MIN, int(much * OBJECTS_SHARE))
     if room.rank == 0:
         line = ["--head", f"--port={ports.gcs}", f"--ray-client-server-port={ports.client}"]
         line += ["--include-dashboard=true", f"--dashboard-host={LOOPBACK}"]
@@ -125,7 +128,7 @@ def words(room: Room, ports: Ports, spilled: Path) -> list[str]:
         line = [f"--address={LOOPBACK}:{ports.gcs}"]
     line += [f"--node-ip-address={LOOPBACK}", f"--node-name=node{room.rank + 1}"]
     line += [f"--num-cpus={room.cpus}", f"--num-gpus={room.accelerators}"]
-    line += [f"--memory={max(0, room.memory_bytes - objects)}"]
+    line += [f"--memory={max(0, much - objects)}"]
     line += [f"--object-store-memory={objects}", f"--object-spilling-directory={spilled}"]
     # Any that is free, not some of a range that another Ray on this island takes them from too.
     line += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
