@@ -70,13 +70,20 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise RuntimeError("not there")
         return "there"
 
-    made = SimpleNamespace(asked=asked, said=[], found=[])
+    made = SimpleNamespace(asked=asked, said=[], found=[], begun=[])
 
     def main() -> None:
         made.said = sys.argv
+        services.start_ray_process(["python", "setup.py", "-m", in_ray.CLIENTS, "--port=1"], "kind")
+        services.start_ray_process(["raylet", "--port=2"], "kind", fate_share=True)
         made.found = [services.get_node("address", "id"), services.get_node_ip_address("a")]
 
-    services = module("ray._private.services", get_node=get_node)
+    def start_ray_process(command: list[str], *args: Any, **more: Any) -> None:
+        made.begun.append(command)
+
+    services = module(
+        "ray._private.services", get_node=get_node, start_ray_process=start_ray_process
+    )
     constants = module("ray._private.ray_constants", ENABLE_RAY_CLUSTER=False)
     made.ray = module("ray", __version__="2.60.0")
     made.constants = constants
@@ -99,6 +106,25 @@ def test_ray_start_stays_on_loopback_and_is_patient(pretended: SimpleNamespace) 
     assert pretended.found == ["there", "127.0.0.1"]
     assert pretended.asked == [("address", "id")] * 3
     assert pretended.constants.ENABLE_RAY_CLUSTER
+    ours = ["python", "-I", in_ray.__file__, "clients", "--port=1"]
+    assert pretended.begun == [ours, ["raylet", "--port=2"]]
+
+
+def test_the_server_for_clients_does_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, Any]] = []
+    services = module(
+        "ray._private.services", ConsolePopen=lambda words, **more: begun.append(more)
+    )
+
+    def main() -> None:
+        services.ConsolePopen([*sys.argv], preexec_fn=print, env={})
+
+    for one in (services, module("ray.util.client.server.server", main=main)):
+        monkeypatch.setitem(sys.modules, one.__name__, one)
+    monkeypatch.setattr(sys, "argv", ["in_ray"])
+    in_ray.clients(["--port=1"])
+    assert begun == [{"preexec_fn": None, "env": {}}]
+    assert sys.argv == [in_ray.CLIENTS, "--port=1"]
 
 
 @pytest.mark.parametrize("version", ["2.51.2", "1.13.0"])

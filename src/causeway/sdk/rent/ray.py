@@ -39,7 +39,7 @@ INSIDE = Path(__file__).with_name("in_ray.py")
 READY_S = 1_200.0
 """Seconds on an idle machine; on a busy one much more, and nobody pays for it."""
 OWN_BYTES = 1024**3
-"""Of a node's memory: what Ray's own processes take (0.9 GiB on a head), and no task may ask for."""
+"""Of a node's memory: what Ray's own processes take (0.9 GiB on a head)."""
 OBJECTS_SHARE, OBJECTS_BYTES_MIN = 0.3, 80 * 1024**2
 """Of the rest, for shared objects: what Ray takes by itself, and the least that it takes."""
 TOKEN_BYTES = 32
