@@ -175,7 +175,7 @@ def test_a_ray_of_two_nodes(house: House) -> None:
     inside = of_the_rental(house)
     open_at = listening(inside)
     assert {address for address, _ in open_at} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    ports = house.client.progress(job["id"])[0]["values"]
+    ports = until(lambda: house.client.progress(job["id"]), "the ports")[0]["values"]
     clients, dashboard = int(ports["ray_client_port"]), int(ports["ray_dashboard_port"])
     assert {clients, dashboard} < {port for _, port in open_at}
     gcs = house.ssh("causeway-ray", "echo -n ${RAY_ADDRESS#*:}")
