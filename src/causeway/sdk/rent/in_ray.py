@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -90,6 +91,8 @@ def clients(words: list[str]) -> None:
 
 def trial(nodes: int) -> None:
     """Have every node run a task; say which Ray did."""
+    # Whatever it is that hangs ends then, and says so by its signal.
+    signal.alarm(int(BEGUN_S))
     ray: Any = importlib.import_module("ray")
     strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)

@@ -102,7 +102,8 @@ async def made(room: Room, env: Mapping[str, str]) -> Made:
     put(place / "head", b"")
     said = await run(python, "-I", str(INSIDE), "trial", str(room.ranks), env={**env, **inside})
     await _doors(ports, (place / "token").read_text())
-    about = json.loads(said.splitlines()[-1])
+    # Ray may have had something to say as well.
+    about = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     about["token"] = (place / "token").read_text()
     put(room.shared / "ray.json", json.dumps(about).encode())
     return Made(
