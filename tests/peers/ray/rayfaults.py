@@ -121,14 +121,15 @@ def running(cluster: Cluster) -> Iterator[RayFederation]:
 
 
 FAULTS: dict[str, Fault[RayFederation]] = {
-    "agent": Fault(
-        lambda here: here.ground.kill_agents(), lambda here: here.ground.restart_agents(), AWAY_S
-    ),
     "centre": Fault(
         lambda here: here.ground.kill_centre(), lambda here: here.ground.restart_centre(), AWAY_S
     ),
     "dashboard": Fault(RayFederation.stop_dashboard, RayFederation.start_dashboard, AWAY_S),
     "link": Fault(lambda here: here.ground.cut(), lambda here: here.ground.join(), CUT_S),
     "node": Fault(lambda here: here.kill_daemons(WORKER), RayFederation.keep, AWAY_S),
+    # Agents look at their clusters ever more rarely: a young one sees soon that a head is back.
+    "agent": Fault(
+        lambda here: here.ground.kill_agents(), lambda here: here.ground.restart_agents(), AWAY_S
+    ),
     "head": Fault(lambda here: here.kill_daemons(HEAD), RayFederation.keep, AWAY_S),
 }
