@@ -81,6 +81,12 @@ class RayFederation:
                 if not one.cmdline()[0].startswith("ray::"):
                     one.kill()
 
+    def renew_agent(self) -> None:
+        """Have a young agent: the older one is, the more rarely it looks how large its cluster is,
+        and until then offers what it saw while a node was away."""
+        self.ground.kill_agents()
+        self.ground.restart_agents()
+
     def stop_dashboard(self) -> None:
         """Kill what the agent asks, on the head."""
         raydashboard.stop(self.cluster.nodes[HEAD].pid, self.cluster.folder)
@@ -127,7 +133,6 @@ FAULTS: dict[str, Fault[RayFederation]] = {
     "dashboard": Fault(RayFederation.stop_dashboard, RayFederation.start_dashboard, AWAY_S),
     "link": Fault(lambda here: here.ground.cut(), lambda here: here.ground.join(), CUT_S),
     "node": Fault(lambda here: here.kill_daemons(WORKER), RayFederation.keep, AWAY_S),
-    # Agents look at their clusters ever more rarely: a young one sees soon that a head is back.
     "agent": Fault(
         lambda here: here.ground.kill_agents(), lambda here: here.ground.restart_agents(), AWAY_S
     ),

@@ -39,6 +39,7 @@ def here(both: dict[str, Any]) -> Iterator[RayFederation]:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_nothing_is_lost_or_doubled(here: RayFederation, name: str) -> None:
+    here.renew_agent()
     wanted = [job(number) for number in range(JOBS)]
     told = survive(here, FAULTS[name], wanted, name=name, at_once=AT_ONCE)
     for found in told.jobs.values():
