@@ -8,6 +8,7 @@ import json
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,13 @@ from doubles import (
 from pretend_island import INVENTORY, job, start
 
 from causeway.agent.shell import Agent, Setup, run_agent
-from causeway.model.errors import CausewayError, Conflict, Unauthenticated
-from causeway.model.islands import Profile
+from causeway.model.errors import CausewayError, Conflict, Unauthenticated, Unavailable
+from causeway.model.islands import Inventory, Profile
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase, StartCommand
 
 A = (job("a"), 1)
+BIGGER = replace(INVENTORY, nodes=2)
 SLEEP = "trap 'exit 1' TERM; while :; do sleep 0.05; done"
 
 
@@ -38,7 +40,7 @@ class Place:
 
     def __init__(self, root: Path, centre: CentreDouble) -> None:
         self.root, self.centre = root / "agent", centre
-        self.engine = ProcessEngine(INVENTORY)
+        self.engine: ProcessEngine = ProcessEngine(INVENTORY)
         self.transfer = FolderTransfer(root / "artifacts")
         self.urls = [centre.url]
         self.agent: Agent
@@ -110,6 +112,74 @@ def test_a_job_runs_from_start_to_release(place: Place) -> None:
         assert json.loads(identity.read_text())["island"] == ISLAND
 
     asyncio.run(story())
+
+
+def test_an_engine_that_falls_silent_ends_no_agent(place: Place) -> None:
+    asked: list[int] = []
+
+    def probe() -> Inventory:
+        asked.append(1)
+        if len(asked) == 2:
+            raise Unavailable("the engine does not answer")
+        return INVENTORY if len(asked) == 1 else BIGGER
+
+    async def story() -> None:
+        async with place.running() as agent:
+            await until(lambda: len(asked) > 2 and agent.core.inventory == BIGGER)
+
+    place.engine.probe = probe  # type: ignore[method-assign]
+    asyncio.run(story())
+
+
+class LastingEngine(ProcessEngine):
+    """Goes on without the agent."""
+
+    outlives = True
+
+    def __init__(self) -> None:
+        super().__init__(INVENTORY)
+        self.silent = False
+        self.granted: list[int] = []
+
+    def probe(self) -> Inventory:
+        if self.silent:
+            raise Unavailable("the engine does not answer")
+        return super().probe()
+
+    def grant(self, until_ms: int) -> None:
+        self.granted.append(until_ms)
+
+
+def test_leases_come_before_what_a_silent_engine_would_say(place: Place) -> None:
+    """The next agent begins while the engine is silent, and speaks for what runs there at once."""
+    engine = place.engine = LastingEngine()
+
+    async def story() -> None:
+        place.centre.start(place.run(SLEEP))
+        first = Agent(place.setup())
+        task = asyncio.create_task(first.run())
+        await until(lambda: first_told(place.centre) == Phase.RUNNING)
+        task.cancel()
+        await asyncio.wait([task])
+        engine.silent = True
+        engine.granted.clear()
+        async with place.running() as agent:
+            await until(lambda: engine.granted)
+            assert agent.core.inventory == INVENTORY
+            assert A in agent.core.attempts
+            engine.inventory, engine.silent = BIGGER, False
+            await until(lambda: agent.core.inventory == BIGGER)
+
+    place.root.mkdir()
+    try:
+        asyncio.run(story())
+    finally:
+        engine.close()
+
+
+def first_told(centre: CentreDouble) -> str:
+    """Return the phase of the job as the centre knows it; empty: it does not."""
+    return centre.reports[A].phase if A in centre.reports else ""
 
 
 def test_staging_brings_workdir_inputs_and_the_resume_checkpoint(place: Place) -> None:

@@ -117,6 +117,11 @@ class Gauges:
         if then_ms:
             self.power_w = max(0, energy_mj - then_mj) / (now_ms - then_ms)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why nothing should be placed here now."""
+        return self._condition().problems[:PROBLEMS_MAX]
+
     def read(self) -> Health:
         """Return the present."""
         now_ms = self._now_ms()

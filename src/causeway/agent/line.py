@@ -78,6 +78,8 @@ class Line:
         self._newest_seq = 0
         self._overtaken = 0
         self._health_ms = -HEALTH_MS
+        self._problems: tuple[str, ...] = ()
+        """As they were told last."""
 
     def serve(self, core: AgentCore, hands: Hands, gauges: Gauges) -> None:
         """From now on, speak for this core."""
@@ -164,9 +166,12 @@ class Line:
         self._timeout_s = max(terms.hold_ms + 1_000, (terms.hold_ms + terms.lease_ms) // 2) / 1000
 
     def _health(self, now_ms: int) -> Health | None:
-        if now_ms - self._health_ms < HEALTH_MS:
+        """Return what is told of the island now and then, and at once when a trouble comes or goes:
+        what its engine does not take must not be sent there again meanwhile."""
+        problems = self._gauges.problems
+        if now_ms - self._health_ms < HEALTH_MS and problems == self._problems:
             return None
-        self._health_ms = now_ms
+        self._health_ms, self._problems = now_ms, problems
         return self._gauges.read()
 
     async def insist(self, ask: Callable[[], T]) -> T:

@@ -40,6 +40,7 @@ from causeway.agent.journal import JournalFile
 from causeway.agent.line import Backoff, Line
 from causeway.agent.peers import Sharing
 from causeway.agent.probes import Prober
+from causeway.agent.seen import load_inventory, save_inventory
 from causeway.model.errors import (
     CausewayError,
     Conflict,
@@ -68,6 +69,8 @@ LEAVE_S = 20.0
 LEAVE_LOOK_S = 0.05
 PROBE_S_FIRST = 1.0
 PROBE_S = 300.0
+PROBE_S_OUTSIDE = 15.0
+"""Of an engine that goes on without the agent: nodes of a cluster come and go."""
 LOG_TIMEOUT_S = 3.0
 WEIGH_BYTES = 512 * 1024
 WEIGH_S_FIRST = 3.0
@@ -137,6 +140,8 @@ class Agent:
         self.setup = setup
         self.centre = Centre(setup.urls)
         self.gauges = Gauges(setup.root, setup.clock.monotonic_ms, setup.engine.condition)
+        self._inventory: Inventory | None = None
+        """As it was kept last."""
         self.prober = Prober(setup.profile.probe_address, self.gauges, setup.chance)
         self.leave = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -211,10 +216,27 @@ class Agent:
             line.identity = replace(identity, island=joined.island)
             save_identity(path, line.identity)
         self.line.granted(joined)
-        inventory = await self._in_thread(setup.engine.probe)
         file = JournalFile(setup.root)
-        self._wake(file, file.load(joined.island), inventory, group)
+        journal = file.load(joined.island)
+        self._wake(file, journal, await self._first_inventory(journal), group)
         log.info("joined as %s", joined.island)
+
+    async def _first_inventory(self, journal: AgentJournal) -> Inventory:
+        """Return what is here. An engine outside may be silent for as long as it likes: where
+        attempts are held in it, their leases come first, and what was here before has to do."""
+        held = self.setup.engine.outlives and bool(journal.attempts)
+        kept = load_inventory(self.setup.root) if held else None
+        if kept is not None:
+            return kept
+        return await self.line.insist(self._probed)
+
+    def _probed(self) -> Inventory:
+        """Look at the host. Blocks."""
+        found = self.setup.engine.probe()
+        if self.setup.engine.outlives and found != self._inventory:
+            save_inventory(self.setup.root, found)
+            self._inventory = found
+        return found
 
     def _wake(
         self,
@@ -357,12 +379,17 @@ class Agent:
 
     async def _probe(self) -> None:
         """Look at the host again: soon after the start, when what takes long to get ready (a warm
-        environment) has become so, and ever more rarely after that."""
+        environment) has become so, and ever more rarely after that. What an engine was before it
+        fell silent stays; that it is silent is told with its condition."""
+        most_s = PROBE_S_OUTSIDE if self.setup.engine.outlives else PROBE_S
         wait_s = PROBE_S_FIRST
         while True:
             await asyncio.sleep(wait_s)
-            self.core.on_inventory(await self._in_thread(self.setup.engine.probe))
-            wait_s = min(2 * wait_s, PROBE_S)
+            wait_s = min(2 * wait_s, most_s)
+            try:
+                self.core.on_inventory(await self._in_thread(self._probed))
+            except Unavailable as error:
+                log.warning("%s", error.message)
 
     async def _weigh(self) -> None:
         """Measure the bandwidth to the centre where no transfer has shown it for an hour."""

@@ -265,6 +265,10 @@ class OutsideEngine(Generic[L, J, C]):
         self._pool.submit(act)
 
     def _submitted(self, at: Any, done: Done[Any]) -> None:
+        if done.silence:
+            # Known before the end is, so that the work does not come back at once.
+            self.silence = done.silence
+            self._condition = self.judged()
         if done.doubt is not None:
             self.ledger.doubtful(at, done.doubt)
         else:

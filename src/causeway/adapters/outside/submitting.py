@@ -30,6 +30,8 @@ class Done(Generic[S]):
     """How it ended at once, when nothing of it was taken."""
     doubt: Outcome | None = None
     """How it ends when the engine may have it, or a part of it."""
+    silence: str = ""
+    """What there was instead of an answer."""
 
 
 class Common(TypedDict):
@@ -99,7 +101,8 @@ class Submitter(Generic[S]):
             return Done(told=told, doubt=failed(FailureClass.REFUSED, declined.message))
         except Silent as silent:
             why = f"it was not submitted: {silent.message}"
-            return Done(told=told, doubt=failed(FailureClass.ENGINE, why))
+            doubt = failed(FailureClass.ENGINE, why)
+            return Done(told=told, doubt=doubt, silence=silent.message)
         try:
             self._kept.write(launch.folder, known)
         except OSError as error:
