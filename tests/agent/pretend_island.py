@@ -146,8 +146,10 @@ class Island:
                 self.finish(*key, phase=Phase.STOPPED)
 
     def finish(self, job: str, fence: int, **status: object) -> None:
+        """The engine says more of an attempt; with a phase, that it has ended now."""
         old = self.engine[(job, fence)]
-        self.engine[(job, fence)] = replace(old, ended_monotonic_ms=self.now_ms, **status)  # type: ignore[arg-type]
+        over = {"ended_monotonic_ms": self.now_ms} if "phase" in status else {}
+        self.engine[(job, fence)] = replace(old, **{**over, **status})  # type: ignore[arg-type]
 
     def poll(self) -> list[Instruction]:
         self._reap()

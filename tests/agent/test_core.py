@@ -150,6 +150,23 @@ def test_ticks_are_cut_while_it_runs_and_once_more_at_the_end() -> None:
     assert [t.seq for t in only(island).ticks] == [2]
 
 
+def test_waiting_for_how_it_ended_is_nobodys_use() -> None:
+    island = Island()
+    island.answer(start=(start(),))
+    island.poll()
+    island.wait(2_500)
+    island.answer()
+    # Its processes are gone; the engine will say later what that means.
+    island.finish(A, 1, ended_monotonic_ms=island.now_ms)
+    for _ in range(9):
+        island.wait(2_500)
+        island.answer()
+    assert only(island).ticks == ()
+    island.finish(A, 1, phase=Phase.FAILED, ended_monotonic_ms=island.now_ms - 22_500)
+    island.poll()
+    assert [(tick.start_ms, tick.end_ms) for tick in only(island).ticks] == [(0, 2_500)]
+
+
 def test_a_long_silence_keeps_a_bounded_list_of_ticks_and_loses_no_time() -> None:
     island = Island()
     island.answer(start=(start(deadline_stop=False),))

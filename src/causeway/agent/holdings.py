@@ -330,7 +330,8 @@ class Holdings:
             self._end(over)
             return
         self.put(seen, news=seen.phase != held.phase)
-        elapsed_ms = seen.elapsed_ms(now_ms)
+        # Its processes may be over before the engine knows how they ended: nobody uses that wait.
+        elapsed_ms = seen.elapsed_ms(status.ended_monotonic_ms or now_ms)
         if seen.started_ms and elapsed_ms - seen.cut_ms >= self._tick_ms:
             self.put(ticks.cut(seen, status, elapsed_ms))
 

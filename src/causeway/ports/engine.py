@@ -67,6 +67,7 @@ class Status:
     started_monotonic_ms: int = 0
     """When its processes started; 0 before."""
     ended_monotonic_ms: int = 0
+    """When its last process ended; 0: one goes on. It may be known before how it ended is."""
     pids: tuple[int, ...] = field(default_factory=tuple)
     """Its processes, where they are this machine's."""
     address: str = ""

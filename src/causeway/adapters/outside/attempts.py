@@ -132,6 +132,13 @@ class Attempt(Generic[S]):
         return bool(self.ranks) and all(rank.end is not None for rank in self.ranks)
 
     @property
+    def last_ended_ms(self) -> int:
+        """When its last rank ended, by their own records; 0: one goes on."""
+        if not self.over or not self.started_ms:
+            return 0
+        return min(self.seen_ms, self.started_ms + max(rank.ran_ms for rank in self.ranks))
+
+    @property
     def begun(self) -> bool:
         """Whether a runner of it has begun, by the records that were read last."""
         return any(rank.waiting for rank in self.ranks)

@@ -256,8 +256,7 @@ class Ledger(Generic[A, X]):
         now = self.now()
         at.outcome, at.over_ms = outcome, now
         if at.started_ms:
-            ran_ms = max((rank.ran_ms for rank in at.ranks), default=0)
-            at.ended_ms = min(now, at.started_ms + ran_ms) if at.over else now
+            at.ended_ms = at.last_ended_ms or now
         if not at.over:
             at.desk.stop(0)
             at.desk.call_off()
