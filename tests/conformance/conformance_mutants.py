@@ -695,7 +695,8 @@ NEVER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrong:
-    """A mutant, the case that notices it, and part of what that case then says."""
+    """A mutant, the case that notices it, and part of what that case then says: one thing or
+    another, where it notices either first."""
 
     mutant: type[Through]
     case: str
@@ -721,7 +722,7 @@ WRONG = (
     _wrong(SaysNothing, "end-message", "the message is empty"),
     _wrong(StartsTwice, "start-twice", "it ran 2 times"),
     _wrong(StartsTwice, "start-twice-at-once", "it ran 2 times"),
-    _wrong(RunsAgainAfterEnd, "start-after-end", "it ran 2 times"),
+    _wrong(RunsAgainAfterEnd, "start-after-end", "it ran 2 times or its end was"),
     _wrong(KnowsLate, "start-known", "not in the next poll"),
     _wrong(NeverTells, "start-told", "a change is told"),
     _wrong(ForgetsTheFence, "start-next-fence", "does not know an attempt"),
