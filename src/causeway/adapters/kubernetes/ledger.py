@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from causeway.adapters.kubernetes import reasons
 from causeway.adapters.kubernetes.attempts import (
@@ -24,13 +22,14 @@ from causeway.adapters.kubernetes.values import JobSeen, PodSeen
 from causeway.adapters.outside import ledger
 from causeway.adapters.outside.attempts import UNSEEN_FOLDER
 from causeway.adapters.outside.keeping import Kept
-from causeway.adapters.outside.ledger import RUNNER_MS
-from causeway.adapters.runner import Desk
+from causeway.adapters.outside.ledger import RUNNER_MS, Rules
 from causeway.adapters.runner.ends import Key, Outcome, failed
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.ports import Clock
 from causeway.ports.engine import Status
+
+RULES = Rules(attempt=Attempt, judge=judge, waiting=waiting, taken_away=taken_away)
 
 
 class Ledger(ledger.Ledger[Attempt, str]):
@@ -43,22 +42,10 @@ class Ledger(ledger.Ledger[Attempt, str]):
     ) -> None:
         """After `image_ms_max` of failing to pull its image an attempt is refused."""
         self.doomed = Doomed()
-        super().__init__(kept=kept, doomed=self.doomed, clock=clock)
+        super().__init__(rules=RULES, kept=kept, doomed=self.doomed, clock=clock)
         self.isolation = ISOLATION[-1]
         self._mark = mark
         self._image_ms_max = image_ms_max
-
-    def make(self, told: Any, folder: Path) -> Attempt:
-        return Attempt(told=told, folder=folder, desk=Desk(folder, told.ranks))
-
-    def judge(self, at: Attempt, now_ms: int) -> Outcome | None:
-        return judge(at, now_ms)
-
-    def waiting(self, at: Attempt) -> str:
-        return waiting(at)
-
-    def taken_away(self, at: Attempt) -> bool:
-        return taken_away(at)
 
     def overdue(self, at: Attempt, *, wait_ms_max: int) -> str:
         if at.imageless_ms and self.now() - at.imageless_ms >= self._image_ms_max:

@@ -8,7 +8,9 @@ engine that does not answer never keeps a lease from being granted.
 
 from __future__ import annotations
 
+import importlib.metadata
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +37,7 @@ PROBE_WAIT_S = 1.0
 TURN_S_MIN = 0.001
 TURN_S_MAX = 1.0
 CLOSE_S = 5.0
+GIB = 1024**3
 
 L = TypeVar("L", bound=Ledger[Any, Any])
 
@@ -118,7 +121,7 @@ class OutsideEngine(Generic[L, J, C]):
         """Take in what the cluster is now."""
         raise NotImplementedError
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, disk_bytes: int, agent_version: str) -> Inventory:
         """Return what there is, by the cluster that was seen last."""
         raise NotImplementedError
 
@@ -146,7 +149,10 @@ class OutsideEngine(Generic[L, J, C]):
 
     def probe(self) -> Inventory:
         self.see_cluster(self._look())
-        return self.inventory()
+        # In whole units: what changes with every file would be news with every look.
+        free = shutil.disk_usage(self.root).free // GIB * GIB
+        version = importlib.metadata.version("causeway")
+        return self.inventory(disk_bytes=free, agent_version=version)
 
     def condition(self) -> Condition:
         return self._condition

@@ -7,7 +7,7 @@ microseconds; it never asks the engine anything, and never waits. What is to be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,6 +16,7 @@ from causeway.adapters.outside.attempts import Attempt
 from causeway.adapters.outside.doomed import Doomed
 from causeway.adapters.outside.keeping import Kept
 from causeway.adapters.outside.showing import status_of
+from causeway.adapters.runner import Desk
 from causeway.adapters.runner.ends import Key, Outcome, failed
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
@@ -52,6 +53,20 @@ class Counts:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules(Generic[A]):
+    """An adapter's pure functions of one attempt."""
+
+    attempt: Callable[..., A]
+    """Makes one of which nothing is known yet."""
+    judge: Callable[[A, int], Outcome | None]
+    """Says how it ended; None while it goes on, or while that is not certain."""
+    waiting: Callable[[A], str]
+    """Says what it waits for, by the engine's word."""
+    taken_away: Callable[[A], bool]
+    """Says whether the engine has let go of it before it ended by itself."""
+
+
 class Ledger(Generic[A, X]):
     """The attempts. `X` is how the engine shows a job that nobody here knows.
 
@@ -63,7 +78,9 @@ class Ledger(Generic[A, X]):
     orphan_ms: ClassVar[int] = 3_000
     """How long a submission of an agent that died may still be on its way to the engine."""
 
-    def __init__(self, *, kept: Kept[Any], doomed: Doomed[Any], clock: Clock) -> None:
+    def __init__(
+        self, *, rules: Rules[A], kept: Kept[Any], doomed: Doomed[Any], clock: Clock
+    ) -> None:
         self.attempts: dict[Key, A] = {}
         self.lost: list[Launch] = []
         """Asked for again, and certain never to begin by the first submission."""
@@ -76,6 +93,7 @@ class Ledger(Generic[A, X]):
         """What was said when nodes last failed to see the agent's folder, and when."""
         self.strays: dict[Key, X] = {}
         """Jobs with this island's mark that nobody here knows."""
+        self._rules = rules
         self._dead: Doomed[Any] = doomed
         self._kept = kept
         self._clock = clock
@@ -83,22 +101,6 @@ class Ledger(Generic[A, X]):
         """How many have not started yet."""
 
     # -- what the adapter says ------------------------------------------------------------------
-
-    def make(self, told: Any, folder: Path) -> A:
-        """Return a new attempt of which nothing is known."""
-        raise NotImplementedError
-
-    def judge(self, at: A, now_ms: int) -> Outcome | None:
-        """Return how an attempt ended; None while it goes on, or while that is not certain."""
-        raise NotImplementedError
-
-    def waiting(self, at: A) -> str:
-        """Return what the engine says that an attempt waits for."""
-        raise NotImplementedError
-
-    def taken_away(self, at: A) -> bool:
-        """Say whether the engine has let go of an attempt that has not ended by itself."""
-        raise NotImplementedError
 
     def condemn(self, at: A, *, at_ms: int) -> None:
         """Have the engine end an attempt at that instant, unless it is over before."""
@@ -122,7 +124,7 @@ class Ledger(Generic[A, X]):
         waited_ms = self.now() - at.since_ms
         if at.started_ms or not wait_ms_max or waited_ms < wait_ms_max:
             return ""
-        return f"it waited in {self.engine} for {wait_ms_max / 1000:g} s: {self.waiting(at)}"
+        return f"it waited in {self.engine} for {wait_ms_max / 1000:g} s: {self._rules.waiting(at)}"
 
     def is_settled(self, at: A) -> bool:
         """Say whether its end is known and shown, with all that is known of it."""
@@ -158,7 +160,7 @@ class Ledger(Generic[A, X]):
         return at
 
     def _made(self, told: Any, folder: Path) -> A:
-        at = self.make(told, folder)
+        at = self._rules.attempt(told=told, folder=folder, desk=Desk(folder, told.ranks))
         at.since_ms = self.now()
         self.attempts[at.key] = at
         return at
@@ -344,11 +346,11 @@ class Ledger(Generic[A, X]):
         now = at.seen_ms
         if at.beats or at.is_known:
             self._read(at, now)
-        if not at.back_ms and self.taken_away(at):
+        if not at.back_ms and self._rules.taken_away(at):
             at.back_ms = now
         if at.back_ms or at.broken_rank or 0 < at.kill_at_ms <= now:
             self.kill(at)
-        outcome = self.judge(at, now)
+        outcome = self._rules.judge(at, now)
         if outcome is not None:
             self.end(at, outcome)
             return
@@ -446,7 +448,7 @@ class Ledger(Generic[A, X]):
         return status_of(
             at,
             at.outcome,
-            waiting="" if at.started_ms else self.waiting(at),
+            waiting="" if at.started_ms else self._rules.waiting(at),
             isolation=self.isolation,
             cpu_ms=at.cpu_ms,
         )

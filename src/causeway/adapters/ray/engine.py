@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,14 +113,14 @@ class RayEngine(OutsideEngine[Ledger, tuple[JobRow, ...], View]):
         else:
             self._held[key] = grace_ms if asked_ms == NOT_ASKED else min(asked_ms, grace_ms)
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, disk_bytes: int, agent_version: str) -> Inventory:
         assert self._view is not None, "it is seen before it is described"
         return inventory.inventory(
             inventory.offered(self._view.nodes, self._settings.resources),
             self._view.cluster,
             devices=self._settings.devices,
-            disk_bytes=shutil.disk_usage(self.root).free,
-            agent_version=importlib.metadata.version("causeway"),
+            disk_bytes=disk_bytes,
+            agent_version=agent_version,
         )
 
     def judged(self) -> Condition:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from causeway.adapters.outside import ledger
 from causeway.adapters.outside.keeping import Kept
-from causeway.adapters.outside.ledger import RUNNER_MS
+from causeway.adapters.outside.ledger import RUNNER_MS, Rules
 from causeway.adapters.ray import reasons
 from causeway.adapters.ray.attempts import Attempt, Submission, judge, taken_away, waiting
 from causeway.adapters.ray.doomed import Doomed
 from causeway.adapters.ray.values import FINAL, JobRow, JobState
-from causeway.adapters.runner import Desk
-from causeway.adapters.runner.ends import Key, Outcome, failed
+from causeway.adapters.runner.ends import Key, failed
 from causeway.model.jobs import FailureClass
 from causeway.model.protocol import Phase
 from causeway.ports import Clock
+
+RULES = Rules(attempt=Attempt, judge=judge, waiting=waiting, taken_away=taken_away)
 
 
 class Ledger(ledger.Ledger[Attempt, JobRow]):
@@ -29,23 +28,11 @@ class Ledger(ledger.Ledger[Attempt, JobRow]):
 
     def __init__(self, *, kept: Kept[Submission], mark: str, clock: Clock) -> None:
         self.doomed = Doomed()
-        super().__init__(kept=kept, doomed=self.doomed, clock=clock)
+        super().__init__(rules=RULES, kept=kept, doomed=self.doomed, clock=clock)
         self._mark = mark
         self._leaving: dict[Key, Attempt] = {}
         """Forgotten, and not seen to be over in Ray: one that waits there may yet take up its rank,
         and whatever lies in its folder then."""
-
-    def make(self, told: Any, folder: Path) -> Attempt:
-        return Attempt(told=told, folder=folder, desk=Desk(folder, told.ranks))
-
-    def judge(self, at: Attempt, now_ms: int) -> Outcome | None:
-        return judge(at, now_ms)
-
-    def waiting(self, at: Attempt) -> str:
-        return waiting(at)
-
-    def taken_away(self, at: Attempt) -> bool:
-        return taken_away(at)
 
     def stray_phase(self, stray: JobRow) -> str:
         return Phase.STARTING if stray.state is JobState.PENDING else Phase.RUNNING

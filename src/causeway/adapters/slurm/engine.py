@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,13 +84,13 @@ class SlurmEngine(OutsideEngine[Ledger, Seen, View]):
     def heard_jobs(self, jobs: Seen, asked_ms: int) -> None:
         self.ledger.hear(jobs, asked_ms=asked_ms)
 
-    def inventory(self) -> Inventory:
+    def inventory(self, *, disk_bytes: int, agent_version: str) -> Inventory:
         return inventory.inventory(
             self._offered(),
             self._view.cluster,
             devices=self._settings.devices,
-            disk_bytes=shutil.disk_usage(self.root).free,
-            agent_version=importlib.metadata.version("causeway"),
+            disk_bytes=disk_bytes,
+            agent_version=agent_version,
         )
 
     def judged(self) -> Condition:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from causeway.adapters.outside import ledger
 from causeway.adapters.outside.attempts import UNSEEN_FOLDER
 from causeway.adapters.outside.keeping import Kept
-from causeway.adapters.outside.ledger import RUNNER_MS, Counts
+from causeway.adapters.outside.ledger import RUNNER_MS, Counts, Rules
 from causeway.adapters.outside.showing import status_of
-from causeway.adapters.runner import Desk
 from causeway.adapters.runner.desk import FOLDER
-from causeway.adapters.runner.ends import Key, Outcome
+from causeway.adapters.runner.ends import Key
 from causeway.adapters.slurm import orders, reasons
 from causeway.adapters.slurm.attempts import (
     Attempt,
@@ -45,6 +43,9 @@ class Seen:
     accounted: tuple[Accounted, ...] = ()
 
 
+RULES = Rules(attempt=Attempt, judge=judge, waiting=waiting, taken_away=taken_away)
+
+
 class Ledger(ledger.Ledger[Attempt, JobRow]):
     """The attempts."""
 
@@ -52,22 +53,10 @@ class Ledger(ledger.Ledger[Attempt, JobRow]):
 
     def __init__(self, *, kept: Kept[Submission], mark: str, clock: Clock) -> None:
         self.doomed = Doomed()
-        super().__init__(kept=kept, doomed=self.doomed, clock=clock)
+        super().__init__(rules=RULES, kept=kept, doomed=self.doomed, clock=clock)
         self.accounting = False
         """Whether the cluster keeps accounts; then they are the truth about usage."""
         self._mark = mark
-
-    def make(self, told: Any, folder: Path) -> Attempt:
-        return Attempt(told=told, folder=folder, desk=Desk(folder, told.ranks))
-
-    def judge(self, at: Attempt, now_ms: int) -> Outcome | None:
-        return judge(at, now_ms)
-
-    def waiting(self, at: Attempt) -> str:
-        return waiting(at)
-
-    def taken_away(self, at: Attempt) -> bool:
-        return taken_away(at)
 
     def stray_phase(self, stray: JobRow) -> str:
         return Phase.STARTING if stray.state is JobState.PENDING else Phase.RUNNING
