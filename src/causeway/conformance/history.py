@@ -3,7 +3,8 @@
     starting -> running -> succeeded | failed | stopped
 
 An attempt never goes back, its end never changes, and what was counted is never taken away. The
-agent builds its journal, the bill and the job's story on these.
+instant of its end may be told before how it ended: its processes are over, and the engine has yet
+to say why. The agent builds its journal, the bill and the job's story on these.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ def _alone(now: Status) -> str:
         return f"there is no phase {now.phase!r}"
     if now.phase == Phase.RUNNING and not now.started_monotonic_ms:
         return "it runs and has no instant at which it started"
-    if now.phase not in ENDS:
-        return "it has ended and is not over" if now.ended_monotonic_ms else ""
-    if now.started_monotonic_ms and now.ended_monotonic_ms < now.started_monotonic_ms:
+    if now.phase == Phase.STARTING:
+        return "it has ended and has not begun" if now.ended_monotonic_ms else ""
+    over = now.phase in ENDS or now.ended_monotonic_ms
+    if over and now.started_monotonic_ms and now.ended_monotonic_ms < now.started_monotonic_ms:
         return "it ended before it started, or nobody says when it ended"
     if now.phase == Phase.SUCCEEDED and (now.exit_code != 0 or now.failure is not None):
         return f"it succeeded with exit code {now.exit_code} and failure {now.failure}"

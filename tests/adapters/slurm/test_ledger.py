@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from causeway.adapters.outside.attempts import SETTLE_MS
 from causeway.adapters.outside.keeping import Kept
 from causeway.adapters.outside.ledger import RUNNER_MS
 from causeway.adapters.runner import Desk, Plan, program
@@ -16,6 +17,7 @@ from causeway.adapters.slurm.attempts import Attempt, Submission
 from causeway.adapters.slurm.ledger import Ledger, Seen
 from causeway.adapters.slurm.orders import Mark
 from causeway.adapters.slurm.values import JobRow, JobState
+from causeway.conformance.history import contradiction
 from causeway.model.jobs import FailureClass, JobSpec
 from causeway.model.protocol import Phase
 from causeway.ports.engine import Launch
@@ -113,6 +115,26 @@ def test_a_beat_is_answered_and_an_end_is_shown(house: House) -> None:
     rank.note("ended", end="exit", code=0, ran_ms=5, cpu_ms=40)
     done = house.watch()
     assert (done.phase, done.exit_code, done.cpu_ms) == (Phase.SUCCEEDED, 0, 40)
+
+
+def test_the_instant_of_an_end_stays_while_slurms_word_is_awaited(house: House) -> None:
+    at = house.add()
+    house.ledger.submitted(at, house.told(), None)
+    rank = house.begin()
+    rank.note("started")
+    before = house.watch(house.clock.ms + 2_000)
+    rank.note("ended", end="signal", code=143, ran_ms=500)
+    seen = []
+    for wait_ms in (1, 1_000, SETTLE_MS):
+        house.clock.ms += wait_ms
+        now = house.watch()
+        assert contradiction(before, now) == ""
+        before = now
+        seen.append((now.phase, now.ended_monotonic_ms))
+    ended_ms = seen[0][1]
+    running = (Phase.RUNNING, ended_ms)
+    assert ended_ms
+    assert seen == [running, running, (Phase.FAILED, ended_ms)]
 
 
 def test_an_answer_that_was_lost_ends_what_has_not_begun(house: House) -> None:

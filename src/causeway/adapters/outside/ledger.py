@@ -257,8 +257,8 @@ class Ledger(Generic[A, X]):
         """An attempt is over."""
         now = self.now()
         at.outcome, at.over_ms = outcome, now
-        if at.started_ms:
-            at.ended_ms = at.last_ended_ms or now
+        if at.started_ms and not at.ended_ms:
+            at.ended_ms = now
         if not at.over:
             at.desk.stop(0)
             at.desk.call_off()
@@ -388,6 +388,8 @@ class Ledger(Generic[A, X]):
             at.before_ms = now
         if at.over and not at.quiet_ms:
             at.quiet_ms = now
+            # From here on it is the same, whatever the engine says later, and however late.
+            at.ended_ms = at.last_ended_ms
             at.cpu_ms = max(at.cpu_ms, sum(rank.cpu_ms for rank in at.ranks))
         self.read_more(at)
 

@@ -37,5 +37,5 @@ def status_of(
         energy_quality=EnergyQuality.NAMEPLATE if devices_mj else EnergyQuality.MODEL,
         memory_bytes=0 if outcome else at.memory_bytes,
         started_monotonic_ms=at.started_ms,
-        ended_monotonic_ms=at.ended_ms if outcome else at.last_ended_ms,
+        ended_monotonic_ms=at.ended_ms,
     )
