@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet torch==2.13.0 $(TORCH_PIP)
-	$(BIN)/pip install --quiet -e '.[dev,torch,postgres]'
+	$(BIN)/pip install --quiet -e '.[dev,torch,postgres,twin]'
 	touch $(STAMP)
 
 # Programs of other people that the tests talk to, and that a bench races: in an environment of their
