@@ -22,7 +22,7 @@ SKYPILOT_STAMP := $(SKYPILOT)/.ready
 RAY := .venv-peers-ray
 RAY_STAMP := $(RAY)/.ready
 
-.PHONY: demo demo-check test engines peers ray kubernetes lint simulate bench docs screenshots soak clean
+.PHONY: demo demo-check test engines peers ray kubernetes lint experiments simulate bench docs screenshots soak clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -73,7 +73,7 @@ demo-check: $(STAMP)  ## the same, headless; exits 0 only if every step was true
 	$(BIN)/python -m causeway.demo --check
 
 test: lint  ## lint, types, import rules, and all tests that need no other engine
-	$(BIN)/pytest -m "not engines and not peers and not ray and not kubernetes" -n $(WORKERS)
+	$(BIN)/pytest -m "not engines and not peers and not ray and not kubernetes and not data" -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples docs plugins
@@ -93,6 +93,10 @@ ray: $(STAMP) $(RAY_STAMP)  ## tests with two real Ray clusters, each in a netwo
 kubernetes: $(STAMP)  ## tests with a real Kubernetes 1.20 control plane, built from Debian's source once (needs root; seven minutes of CPU) and kept in ~/.cache/causeway
 	bash tests/peers/kubernetes/build.sh
 	$(BIN)/pytest -m kubernetes
+
+experiments: $(STAMP)  ## the scheduling brain on real traces (the environment variable CAUSEWAY_DATA names their folder)
+	@test -d "$$CAUSEWAY_DATA" || { echo "CAUSEWAY_DATA names no folder of traces; see docs/twin.md" >&2; exit 2; }
+	$(BIN)/pytest -m data -n $(WORKERS)
 
 simulate: $(STAMP)  ## the control plane under seeded faults; SEEDS=10000 for the long run
 	$(BIN)/python -m causeway.twin.simulate --seeds $(SEEDS)
