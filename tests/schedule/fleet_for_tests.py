@@ -72,6 +72,7 @@ def waiting(name: str, cores: int = 1, **changes: Any) -> WaitingJob:
             "submitted_ms",
             "not_before_ms",
             "failed_islands",
+            "staging",
             "checkpoint_bytes",
             "tenant_budget_left_micros",
             "group",

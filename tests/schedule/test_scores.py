@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fleet_for_tests import always, pool, snapshot, waiting
 
+from causeway.model.fleet import Staging
 from causeway.model.jobs import CheckpointPolicy, Objective
 from causeway.schedule import plan
 from causeway.schedule.ask import ask_of, figures_of
@@ -35,6 +36,7 @@ def test_every_term_by_hand() -> None:
         checkpoint=CheckpointPolicy(interval_s=720.0),
         checkpoint_bytes=360_000_000,
         failed_islands={view.island: 2},
+        staging={view.island: Staging(seconds=1800.0, usd=0.9)},
     )
     ask, figures = ask_of(job, snapshot(view), always), figures_of(view, USD)
     terms = {
@@ -51,6 +53,8 @@ def test_every_term_by_hand() -> None:
             "interruption": 0.1 * (3.0 + 0.1 * 2.40),
             "start": 5 / 3600 * 2.0,
             "transfer": 360 / 3600 * 2.40,
+            "staging": 1800 / 3600 * 2.40,
+            "egress": 0.9,
             "failed_here": 2 * (3.0 + 2.40),
         }
     )
@@ -122,3 +126,12 @@ def test_a_job_on_cores_is_not_charged_an_accelerators_power() -> None:
             "carbon"
         ]
     )
+
+
+def test_data_draws_work_to_where_it_lies() -> None:
+    cheap, near = pool("cheap", usd="0.05"), pool("near", usd="0.06")
+    far = {cheap.island: Staging(seconds=60.0, usd=5.0)}
+    placed = plan(snapshot(cheap, near, jobs=(waiting("j", staging=far),)), matches=always)
+    assert [place.pool for place in placed.places] == [near.pool]
+    placed = plan(snapshot(cheap, near, jobs=(waiting("j"),)), matches=always)
+    assert [place.pool for place in placed.places] == [cheap.pool]

@@ -76,6 +76,15 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """What bringing a job's data to an island takes."""
+
+    seconds: float
+    usd: float
+    """Egress that is billed for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingJob:
     """One queued job."""
 
@@ -89,6 +98,9 @@ class WaitingJob:
     """Island -> failed or lost attempts there."""
     checkpoint_bytes: int = 0
     """What must be moved before it can go on."""
+    staging: Mapping[str, Staging] = field(default_factory=dict)
+    """Island -> what bringing its data there takes; one that is absent has the data, or nobody
+    knows."""
     tenant_budget_left_micros: int | None = None
     promised: str = ""
     """Pool where other work was made to give way for it; empty: none was."""
@@ -96,6 +108,11 @@ class WaitingJob:
     """The array or DAG that it is part of."""
     at_once: int = 0
     """At most so many of its group run at the same time; 0: no limit."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its shape matters to where it runs best."""
+        return not (self.checkpoint_bytes or self.failed_islands or self.staging)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

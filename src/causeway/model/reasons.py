@@ -53,6 +53,8 @@ class Token(StrEnum):
     """The project's budget would be exceeded."""
     QUOTA = "quota"
     """The tenant's quota is in use and nothing can be borrowed."""
+    DATA_GRAVITY = "data_gravity"
+    """Its data lies where there is no room yet; to wait for that costs less than to move it."""
     FAIR_SHARE = "fair_share"
     """Another tenant below its share goes first."""
     ARRAY_LIMIT = "array_limit"

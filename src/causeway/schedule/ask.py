@@ -2,8 +2,8 @@
 
 Jobs with an equal *shape* get the same answer from every filter, so a round matches each shape
 once (HTCondor calls such a set an autocluster). What differs between jobs of one shape, the
-checkpoint that must be moved and the islands where the job failed before, only changes scores
-and is kept apart as the *variant*.
+checkpoint and the data that must be moved and the islands where the job failed before, only
+changes scores and is kept apart as the *variant*.
 
 Nothing here decides anything.
 """
@@ -175,7 +175,8 @@ def line_of(tenant: str, spec: JobSpec) -> Hashable:
 
 def variant_of(job: WaitingJob) -> Hashable:
     """Return a key for what changes scores between jobs of one shape."""
-    return (job.checkpoint_bytes, tuple(sorted(job.failed_islands.items())))
+    staging = tuple(sorted((at, s.seconds, s.usd) for at, s in job.staging.items()))
+    return (job.checkpoint_bytes, tuple(sorted(job.failed_islands.items())), staging)
 
 
 def priced(pool: PoolView, devices: int) -> int:

@@ -11,7 +11,7 @@ the same offer: it shows the room as it was when the first of them was placed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from causeway.model.fleet import Candidate, PoolView, WaitingJob
@@ -112,15 +112,19 @@ def match(ask: Ask, offers: Sequence[Offer]) -> Ranking:
     return Ranking(ask=ask, eligible=_sorted(eligible), excluded=tuple(excluded))
 
 
-def vary(ranking: Ranking, job: WaitingJob) -> Ranking:
-    """Return the ranking for one job's past."""
-    if not job.checkpoint_bytes and not job.failed_islands:
+def vary(
+    ranking: Ranking, job: WaitingJob, more: Callable[[PoolView], float] | None = None
+) -> Ranking:
+    """Return the ranking for one job's past and data; `more` says what crowding costs there."""
+    if job.is_plain:
         return ranking
     eligible: list[Eligible] = []
     for row in ranking.eligible:
         offer = row.offer
         extra = variant_terms(ranking.ask, offer.pool, figures=offer.seen_by(ranking.ask), job=job)
         terms = {**row.terms_usd, **extra}
+        if more is not None:
+            terms["crowding"] = more(offer.pool)
         score = sum(terms.values())
         eligible.append(
             Eligible(offer=offer, terms_usd=terms, score_usd=score, unusable=row.unusable)

@@ -3,8 +3,9 @@
 For each job, in this order: left alone (back-off), no quota, place it on the best offer that may
 hold it and has room for the whole gang, promise it room that is about to be free, make room by
 preemption, hold a pool for it if it is the first that does not fit (EASY backfill), or let it
-wait. Every waiting job gets a decision with reasons. Once a shape found no room it is not tried
-again in the round; room only shrinks, so trying again could not succeed.
+wait. A job whose data lies where there is no room may wait for that room instead (`gravity`).
+Every waiting job gets a decision with reasons. Once a shape found no room it is not tried again in
+the round; room only shrinks, so trying again could not succeed.
 
 The round is the only thing here that changes while it decides, and nothing outlives it: the same
 snapshot gives the same plan, whatever the order in which its tuples list things.
@@ -13,7 +14,8 @@ snapshot gives the same plan, whatever the order in which its tuples list things
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from functools import partial
 
 from causeway.model.fleet import Place, Plan, Preempt, Snapshot, Wait, WaitingJob
 from causeway.model.jobs import JobKind
@@ -28,6 +30,7 @@ from causeway.schedule.ask import (
     variant_of,
 )
 from causeway.schedule.filters import expected_cost_micros
+from causeway.schedule.gravity import Crowd, crowd_of, crowding_usd, holds_out
 from causeway.schedule.ledger import ledgers_of
 from causeway.schedule.preempt import Claims, find_eviction, preempts_of
 from causeway.schedule.ranking import Eligible, Offer, Ranking, match, table, vary
@@ -85,6 +88,8 @@ class Round:
         self._shapes: dict[Hashable, int] = {}
         self._rankings: dict[Hashable, Ranking] = {}
         self._variants: dict[Hashable, Ranking] = {}
+        self._crowded: dict[Hashable, Ranking] = {}
+        """As `_variants`, with what crowding costs."""
         self._stuck: dict[Hashable, Reasons] = {}
         self._gated: dict[str, Reasons] = {}
         self._spent_micros: dict[str, int] = {}
@@ -92,6 +97,7 @@ class Round:
         """Array with a limit -> its members that hold room, or were given or promised it."""
         self._apart = islands_of_groups(snapshot)
         """Job over several islands -> islands that its members hold, were given or promised."""
+        self._crowd: Crowd | None = None
         self._looked = 0
         self._searched = 0
         self._holds = False
@@ -141,6 +147,9 @@ class Round:
             return self._no_quota(job, shape, ask=ask, standing=standing)
         row = self._first_with_room(ranking)
         if row is not None:
+            better = holds_out(job, ranking, row)
+            if better is not None:
+                return (better,)
             self._place(job, ranking, row)
             return ()
         return self._no_room_now(job, shape, ranking=ranking, standing=standing)
@@ -305,9 +314,31 @@ class Round:
             siblings = self._siblings(job)
             ask = ask_of(job, self.snapshot, self._matches, siblings=siblings)
             ranking = self._rankings[shape] = match(ask, self.offers)
-        if not job.checkpoint_bytes and not job.failed_islands:
+        if job.is_plain:
             return ranking
         key = (shape, variant_of(job))
         if key not in self._variants:
             self._variants[key] = vary(ranking, job)
-        return self._variants[key]
+        alone = self._variants[key]
+        if not job.staging or not alone.eligible or not self._crowds():
+            return alone
+        if key not in self._crowded:
+            wants = alone.eligible[0].offer.pool.pool
+            more = partial(crowding_usd, ranking.ask, wants=wants, crowd=self._crowds())
+            self._crowded[key] = vary(ranking, job, more)
+        return self._crowded[key]
+
+    def _crowds(self) -> Crowd:
+        """Return for which pools others with data there wait, worked out once per round."""
+        if self._crowd is None:
+            # While it is worked out, each job is ranked as if it were alone.
+            self._crowd = {}
+            self._crowd = crowd_of(self._wanted())
+        return self._crowd
+
+    def _wanted(self) -> Iterator[tuple[str, Ask]]:
+        for job in self.snapshot.waiting:
+            ranking = self._ranking(job, self._shape(job)) if job.staging else None
+            if ranking is None or not ranking.eligible:
+                continue
+            yield ranking.eligible[0].offer.pool.pool, ranking.ask

@@ -11,12 +11,16 @@ score.
     interruption  expected losses x (usd_per_loss + lost hours x what an hour costs)
     start         a cold start where no warm environment is ready x usd_per_h_waited
     transfer      hours to move the checkpoint there x what an hour costs
+    staging       hours to bring the data there x what an hour costs
+    egress        what moving the data is billed
+    crowding      what it costs those who wait for room there, where their data is (`gravity`)
     failed_here   earlier failures there, each priced as losing the run once more
 
 *What an hour costs* is the hourly price plus `usd_per_h_waited`. Work lost by an interruption is
 half a checkpoint interval, or half the run when the job makes none. Expected losses are rate x
-time, a first-order estimate that overstates once it exceeds about one per run. Sizes of inputs
-are not in the snapshot, so `transfer` counts the checkpoint only.
+time, a first-order estimate that overstates once it exceeds about one per run. While data is
+brought, the room is held, so those hours are paid for. Where a job's inputs lie is not known to
+the live control plane yet: it leaves `WaitingJob.staging` empty; the twin fills it.
 """
 
 from __future__ import annotations
@@ -57,6 +61,10 @@ def variant_terms(
     if job.checkpoint_bytes:
         transfer_h = job.checkpoint_bytes / figures.bytes_per_s / 3600
         terms["transfer"] = transfer_h * hour_usd(ask, figures)
+    staging = job.staging.get(pool.island)
+    if staging is not None:
+        terms["staging"] = staging.seconds / 3600 * hour_usd(ask, figures)
+        terms["egress"] = staging.usd
     failures = job.failed_islands.get(pool.island, 0)
     if failures:
         run_h = ask.run_s / max(pool.speed, 1e-6) / 3600

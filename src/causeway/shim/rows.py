@@ -45,6 +45,7 @@ _REASONS = {
     "price_cap": "BadConstraints",
     "budget": "AssocGrpBillingMinutes", "quota": "AssocGrpCpuLimit", "fair_share": "Priority",
     "priority": "Priority", "array_limit": "JobArrayTaskLimit", "dependency": "Dependency",
+    "data_gravity": "Resources",
     "backoff": "BeginTime", "no_islands": "PartitionDown", "cordoned": "ReqNodeNotAvail",
     "unhealthy": "ReqNodeNotAvail", "sibling": "Resources", "deadline": "DeadLine",
 }  # fmt: skip

@@ -20,7 +20,9 @@ from causeway.model.errors import InvalidInput
 from causeway.twin.outcome import Outcome
 from causeway.twin.scenario import Scenario
 
-MODULES: Mapping[str, str] = {}
+MODULES: Mapping[str, str] = {
+    "domains": "domains",
+}
 """Kind -> module of this package that has it as `KIND`."""
 
 O = TypeVar("O")  # noqa: E741 - the options of a kind
