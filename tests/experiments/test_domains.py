@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -15,10 +14,9 @@ SCENARIO = Path(__file__).parents[2] / "experiments" / "cross-domain.toml"
 
 
 @pytest.mark.data
-def test_ours_costs_less_than_any_single_figure_and_evens_demand_out() -> None:
+def test_ours_costs_less_than_any_single_figure_and_evens_demand_out(data: Path) -> None:
     kind, options = kind_of(read(SCENARIO))
     options = msgspec.structs.replace(options, days=4.0)
-    data = Path(os.environ["CAUSEWAY_DATA"])
     found = {
         policy: kind.run(options, policy, 0, data, lambda share: None).metrics
         for policy in kind.policies
