@@ -76,6 +76,9 @@ COMMANDS: tuple[tuple[str, str, Group, str], ...] = (
     ("backup", "host:backup", HERE, "Copy the store of a control plane to a file."),
     ("restore", "host:restore", HERE, "Fill an empty store from a backup."),
     ("archive", "upkeep:archive", HERE, "Move old facts out of the store into files."),
+    ("twin run", "twin:run", HERE, "Try policies on a fleet and a trace, without either."),
+    ("twin compare", "twin:compare", HERE, "Say whether two results of the twin differ."),
+    ("twin kinds", "twin:kinds", HERE, "List what a scenario of the twin may ask for."),
     ("conformance", "conformance:conformance", HERE, "Try what every engine must do on one."),
 )
 """(words, module:function in this package, group, one line). Docs are generated from here."""
@@ -85,8 +88,9 @@ NESTED = {
     "shim": "Write other systems' commands.",
     "dev": "Machines of your own on islands, for ssh, editors and notebooks.",
     "rent": "Rooms on islands, handed over ready: a shell, a Slurm or a Ray.",
+    "twin": "What a fleet would have done: simulated, on real traces or your own history.",
 }
-GROUPS = {"dev": JOBS, "rent": JOBS}
+GROUPS = {"dev": JOBS, "rent": JOBS, "twin": HERE}
 """Where a nested command stands in the help, unless it is about access."""
 SHORT = {"dev": "start", "rent": "start"}
 """`causeway dev` (or `rent`) with anything but one of its commands is this one."""

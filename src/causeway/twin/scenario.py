@@ -79,7 +79,7 @@ def parse(text: str, *, name: str) -> Scenario:
         title=_text(said, "title"),
         kind=_text(said, "kind"),
         policies=tuple(policies),
-        seeds=_seeds(said.get("seeds", [0])),
+        seeds=seeds_of(said.get("seeds", [0])),
         options=options,
         published=_published(said.get("published", {})),
         note=_text(said, "note") if "note" in said else "",
@@ -101,7 +101,8 @@ def _text(said: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _seeds(said: object) -> tuple[int, ...]:
+def seeds_of(said: object) -> tuple[int, ...]:
+    """Return the seeds that a list or a range such as "42-51" says."""
     if isinstance(said, str):
         first, dash, last = said.partition("-")
         if not (dash and first.strip().isdigit() and last.strip().isdigit()):

@@ -49,13 +49,7 @@ def kind_of(scenario: Scenario) -> tuple[Kind[Any], Any]:
     Raises:
         InvalidInput: no such kind or policy, or an option that the kind does not have.
     """
-    module = MODULES.get(scenario.kind)
-    if module is None:
-        known = ", ".join(sorted(MODULES)) or "none"
-        raise InvalidInput(
-            f"there is no kind `{scenario.kind}` of scenario; there are {known}", where="$.kind"
-        )
-    kind: Kind[Any] = importlib.import_module(f"{__name__}.{module}").KIND
+    kind = kind_named(scenario.kind)
     for policy in scenario.policies:
         if policy not in kind.policies:
             raise InvalidInput(
@@ -67,3 +61,15 @@ def kind_of(scenario: Scenario) -> tuple[Kind[Any], Any]:
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the scenario's options: {error}", where="$.options") from error
     return kind, options
+
+
+def kind_named(name: str) -> Kind[Any]:
+    """Return the kind of a name; InvalidInput says which there are."""
+    module = MODULES.get(name)
+    if module is None:
+        known = ", ".join(sorted(MODULES)) or "none"
+        raise InvalidInput(
+            f"there is no kind `{name}` of scenario; there are {known}", where="$.kind"
+        )
+    kind: Kind[Any] = importlib.import_module(f"{__name__}.{module}").KIND
+    return kind
