@@ -22,6 +22,7 @@ from causeway.twin.scenario import Scenario
 
 MODULES: Mapping[str, str] = {
     "domains": "domains",
+    "elastic": "elastic",
     "packing": "packing",
 }
 """Kind -> module of this package that has it as `KIND`."""

@@ -1,0 +1,191 @@
+"""Elastic training on one fleet: the workloads of Pollux and Sia, by published policies and ours.
+
+A seed is the number of a workload: `workload-<seed>` of the set that the options name. Nothing is
+drawn by chance. The defaults are those of the Pollux study (16 nodes of 4 T4, a round a minute,
+30 s for a change of shape).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from causeway.model.errors import InvalidInput
+from causeway.schedule.elastic.asking import Fleet
+from causeway.twin.kinds import Kind, Progress
+from causeway.twin.kinds.elastic.deciding import by_optimus, by_pollux, by_tiresias
+from causeway.twin.kinds.elastic.driving import Decide, Series, drive
+from causeway.twin.kinds.elastic.profiles import (
+    FOLDER,
+    Application,
+    read_applications,
+    table,
+)
+from causeway.twin.kinds.elastic.training import Job
+from causeway.twin.outcome import Accounting, Columns, Outcome
+
+FIXED = frozenset({"tiresias", "optimus"})
+"""Policies whose jobs keep the batch that their author chose."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scenario of this kind may say."""
+
+    workloads: str = "pollux_workloads.parquet"
+    """A table in the folder `pollux_sia`."""
+    set: str = "workloads"
+    """Of that table: `workloads` (the study's own load), `workloads-0.5`, ..."""
+    device: str = "aws"
+    """Whose measurements: a `gpu_type` of the profiles; `aws` are the T4 of Pollux."""
+    nodes: int = 16
+    devices_per_node: int = 4
+    round_s: float = 60.0
+    restart_s: float = 30.0
+    samples_most: dict[str, int] = msgspec.field(default_factory=lambda: {"yolov3": 8})
+    """Application -> samples per device that fit, where it is less than was measured."""
+    batch_fixed: dict[str, int] = msgspec.field(default_factory=lambda: {"ncf": 32768})
+    """Applications whose batch nobody may change, and which stay on one device."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "devices_per_node", "round_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` has to be more than 0")
+        if self.restart_s < 0:
+            raise ValueError("`restart_s` has to be 0 or more")
+
+
+def run(options: Options, policy: str, seed: int, data_folder: Path, progress: Progress) -> Outcome:
+    """Replay one workload under one policy."""
+    fleet = Fleet(
+        nodes=options.nodes, per_node=options.devices_per_node, restart_s=options.restart_s
+    )
+    jobs = _jobs(options, policy, seed, data_folder)
+    _check_asked(jobs, fleet)
+    series = drive(
+        jobs,
+        fleet,
+        decide=_decide(policy, frozenset(options.batch_fixed)),
+        round_s=options.round_s,
+        progress=progress,
+    )
+    return _outcome(jobs, fleet, series)
+
+
+def _decide(policy: str, solo: frozenset[str]) -> Decide:
+    if policy == "tiresias":
+        return by_tiresias()
+    if policy == "optimus":
+        return by_optimus(solo)
+    return by_pollux(solo)
+
+
+def _jobs(options: Options, policy: str, seed: int, folder: Path) -> list[Job]:
+    rows = table(folder, options.workloads).filter(
+        (pl.col("set") == options.set) & (pl.col("workload") == f"workload-{seed}")
+    )
+    if rows.is_empty():
+        raise InvalidInput(
+            f"{FOLDER}/{options.workloads} has no workload-{seed} in the set `{options.set}`"
+        )
+    applications = read_applications(
+        folder, device=options.device, samples_most=options.samples_most
+    )
+    return [
+        _job(row, applications, options=options, policy=policy)
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _job(
+    row: Mapping[str, object],
+    applications: Mapping[str, Application],
+    *,
+    options: Options,
+    policy: str,
+) -> Job:
+    application = applications.get(str(row["application"]))
+    if application is None:
+        raise InvalidInput(
+            f"{row['name']}: `{row['application']}` was not measured on `{options.device}`"
+        )
+    asked = int(str(row["batch_size"]))
+    return Job(
+        str(row["name"]),
+        application,
+        submitted_s=float(str(row["time"])),
+        devices_asked=int(str(row["num_replicas"])),
+        batch=asked if policy in FIXED else options.batch_fixed.get(application.name),
+    )
+
+
+def _check_asked(jobs: Sequence[Job], fleet: Fleet) -> None:
+    for job in jobs:
+        if job.devices_asked > fleet.devices:
+            raise InvalidInput(
+                f"{job.name} asks for {job.devices_asked} devices, the fleet has {fleet.devices}"
+            )
+
+
+def _outcome(jobs: Sequence[Job], fleet: Fleet, series: Series) -> Outcome:
+    ended = [job for job in jobs if job.ended_s is not None]
+    span_s = series.time_s[-1]
+    held = sum(job.service_device_s for job in jobs)
+    offered = span_s * fleet.devices
+    jct = np.array([job.ended_s - job.submitted_s for job in ended if job.ended_s is not None])
+    last_s = max((job.ended_s for job in ended if job.ended_s is not None), default=np.nan)
+    queued = [job.started_s - job.submitted_s for job in jobs if job.started_s is not None]
+    metrics = {
+        "jct_s_mean": float(jct.mean()),
+        "jct_s_p50": float(np.percentile(jct, 50)),
+        "jct_s_p90": float(np.percentile(jct, 90)),
+        "jct_s_p99": float(np.percentile(jct, 99)),
+        "queue_s_mean": float(np.mean(queued)),
+        "makespan_s": float(last_s - min(job.submitted_s for job in jobs)),
+        "allocation_share": held / offered,
+        "restarts_mean": float(np.mean([max(job.restarts, 0) for job in jobs])),
+    }
+    return Outcome(
+        metrics=metrics,
+        accounting=Accounting(
+            submitted=len(jobs),
+            finished=len(ended),
+            waiting=len(jobs) - len(ended),
+            device_s_offered=offered,
+            device_s_allocated=held,
+            device_s_idle=offered - held,
+        ),
+        tables={"jobs": _table(jobs), "series": _series(series)},
+    )
+
+
+def _table(jobs: Sequence[Job]) -> Columns:
+    return {
+        "job": np.array([job.name for job in jobs]),
+        "application": np.array([job.application.name for job in jobs]),
+        "submitted_s": np.array([job.submitted_s for job in jobs]),
+        "started_s": np.array([_or_nan(job.started_s) for job in jobs]),
+        "ended_s": np.array([_or_nan(job.ended_s) for job in jobs]),
+        "jct_s": np.array([_or_nan(job.ended_s) - job.submitted_s for job in jobs]),
+        "restarts": np.array([max(job.restarts, 0) for job in jobs]),
+        "device_s": np.array([job.service_device_s for job in jobs]),
+    }
+
+
+def _series(series: Series) -> Columns:
+    return {
+        "time_s": np.array(series.time_s),
+        "running": np.array(series.running),
+        "waiting": np.array(series.waiting),
+        "devices_held": np.array(series.devices_held),
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+KIND = Kind(options=Options, policies=("tiresias", "optimus", "pollux"), run=run)
