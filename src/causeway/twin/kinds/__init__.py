@@ -24,6 +24,7 @@ MODULES: Mapping[str, str] = {
     "domains": "domains",
     "elastic": "elastic",
     "packing": "packing",
+    "spot": "spot",
 }
 """Kind -> module of this package that has it as `KIND`."""
 

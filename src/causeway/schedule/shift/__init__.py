@@ -1,0 +1,9 @@
+"""When and where work runs that may wait: spot with a deadline, cleaner hours, greener places.
+
+A part of the schedule room, and as pure: arrays and values in, choices with reasons out. It is
+drawn on by the twin, which measures it on real traces, and knows no trace itself.
+
+    spot         what idle, spot and on-demand do to a job, and the net under every choice
+    published    the policies of others for the same question
+    clairvoyant  the least cost with the future known
+"""
