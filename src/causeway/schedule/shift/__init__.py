@@ -6,4 +6,6 @@ drawn on by the twin, which measures it on real traces, and knows no trace itsel
     spot         what idle, spot and on-demand do to a job, and the net under every choice
     published    the policies of others for the same question
     clairvoyant  the least cost with the future known
+    availability how spot comes and goes, learnt from what was seen
+    thrift       our policy: the least expected cost under what was learnt
 """

@@ -110,7 +110,8 @@ def spot_is_safe(terms: Terms, jobs: Jobs) -> Flags:
     """Return whether each may spend this tick on spot, lose spot, and still finish on demand."""
     left = jobs.left - (owed_on_spot(terms, jobs) == 0)
     enough = (jobs.time_left - 1 >= left + terms.changeover_ticks) | (left <= 0)
-    return jobs.spot & enough
+    safe: Flags = jobs.spot & enough
+    return safe
 
 
 def overrule(terms: Terms, jobs: Jobs, wished: Choices) -> Choices:

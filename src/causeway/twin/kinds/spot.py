@@ -13,7 +13,7 @@ greedy's gap on the same jobs instead, so that 0 is clairvoyant and 1 no better 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from causeway.model.errors import InvalidInput
-from causeway.schedule.shift import published
+from causeway.schedule.shift import availability, published, thrift
 from causeway.schedule.shift.clairvoyant import least_cost
 from causeway.schedule.shift.spot import (
     Choice,
@@ -41,6 +41,9 @@ from causeway.twin.outcome import Accounting, Columns, Outcome
 
 Floats = NDArray[np.float64]
 
+OURS = ("causeway", "causeway_alone")
+"""With what was learnt in other zones, and with the zone's own past alone."""
+
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The rectangle that is replayed."""
@@ -55,6 +58,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     changeover_h: tuple[float, ...] = (0.2,)
     starts: int = 60
     """Submissions for each zone, slack and changeover."""
+    relearn_h: float = 240.0
+    """How old what is known of a zone's own past may be; its jobs are planned in such epochs."""
     slices: int = 8
     """Of the time-sliced policy."""
     on_demand_usd_per_h: float = 3.06
@@ -82,6 +87,18 @@ class Batch:
     slack_share: Floats
     spot: NDArray[np.bool_]
     """(jobs, ticks) from each submission to the longest deadline."""
+
+    def of(self, which: NDArray[np.bool_]) -> Batch:
+        """Return some of the jobs."""
+        deadlines = np.asarray(self.terms.deadline_ticks)[which]
+        return replace(
+            self,
+            terms=replace(self.terms, deadline_ticks=deadlines),
+            zone=self.zone[which],
+            start=self.start[which],
+            slack_share=self.slack_share[which],
+            spot=self.spot[which],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +148,7 @@ def _zone(row: dict[str, Any], tick_s: int) -> Zone:
     merged = max(1, round(tick_s / gap_s))
     samples = np.asarray(row["data"]) > 0
     whole = samples[: len(samples) // merged * merged].reshape(-1, merged)
-    return Zone(name=name, tick_s=gap_s * merged, spot=whole.all(axis=1))
+    return Zone(name=name, tick_s=gap_s * merged, spot=np.asarray(whole.all(axis=1)))
 
 
 def batches(zones: Sequence[Zone], options: Options, seed: int) -> Iterator[Batch]:
@@ -219,6 +236,42 @@ def _optimum(batch: Batch) -> Replay:
     return Replay(cost=cost, ran=np.zeros(len(cost)), finished=finished.astype(np.float64))
 
 
+def _thrifty(batch: Batch, zones: Sequence[Zone], relearn_h: float, *, alone: bool) -> Replay:
+    """Replay our policy: each zone planned under what was known when its epoch began.
+
+    That is the zone's own past up to then and, unless `alone`, what was seen in the other zones:
+    the zone's own future is never in what it is planned with.
+    """
+    seen = [availability.phases(zone.spot) for zone in zones]
+    step_ticks = thrift.step_of(batch.terms.work_ticks)
+    epoch_ticks = max(1, round(relearn_h / batch.tick_h))
+    parts: list[Replay] = []
+    for number, zone_seen in enumerate(seen):
+        part = batch.of(batch.zone == number)
+        others = [] if alone else [s for other, s in enumerate(seen) if other != number]
+        epochs, index = np.unique(part.start // epoch_ticks, return_inverse=True)
+        chains = [
+            availability.learn(zone_seen[: epoch * epoch_ticks], others, step_ticks)
+            for epoch in epochs
+        ]
+        planned = thrift.plan(part.terms, chains, step_ticks)
+        window = np.stack([zone_seen[s : s + part.spot.shape[1]] for s in part.start])
+        parts.append(replay(part, _planned(planned, index.reshape(-1), window)))
+    return Replay(
+        cost=np.concatenate([part.cost for part in parts]),
+        ran=np.concatenate([part.ran for part in parts]),
+        finished=np.concatenate([part.finished for part in parts]),
+    )
+
+
+def _planned(plan: thrift.Plan, chain: NDArray[np.int64], window: NDArray[np.int8]) -> Chooser:
+    def choose(terms: Terms, jobs: Jobs, tick: int) -> Choices:
+        belief = thrift.Belief(chain=chain, phase=window[:, tick])
+        return thrift.choose(plan, terms, jobs, belief)
+
+    return choose
+
+
 def _chooser(options: Options, policy: str) -> Chooser:
     if policy == "time_sliced":
         return _of(published.time_sliced(options.slices))
@@ -241,6 +294,9 @@ def run(options: Options, policy: str, seed: int, data_folder: Path, progress: P
             got = optimum
         elif policy == "greedy":
             got = greedy
+        elif policy in OURS:
+            alone = policy == "causeway_alone"
+            got = _thrifty(batch, zones, options.relearn_h, alone=alone)
         else:
             got = replay(batch, _chooser(options, policy))
         cells.append(_columns(batch, got, optimum, greedy))
@@ -317,6 +373,6 @@ def _by_cell(jobs: Columns, gap: Floats, greedy_gap: Floats) -> dict[str, NDArra
 
 KIND: Kind[Options] = Kind(
     options=Options,
-    policies=("on_demand", "greedy", "time_sliced", "uniform_progress", "clairvoyant"),
+    policies=("on_demand", "greedy", "time_sliced", "uniform_progress", *OURS, "clairvoyant"),
     run=run,
 )
