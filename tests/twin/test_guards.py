@@ -109,7 +109,7 @@ GUARDS = (
         name="quotas are not asked",
         owner=tenancy.Tenancy,
         function="standing",
-        was="if share.quota_devices is None:",
+        was="if share.quota_devices is None and not share.parent:",
         becomes="if True:",
         caught="quota",
     ),

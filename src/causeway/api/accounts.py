@@ -130,6 +130,8 @@ def _without_secret(tenant: Tenant) -> dict[str, object]:
         "weight": tenant.weight,
         "quota_devices": tenant.quota_devices,
         "borrow_devices": tenant.borrow_devices,
+        "parent": tenant.parent,
+        "lend_devices": tenant.lend_devices,
         "budget_micros": tenant.budget_micros,
         "spent_micros": tenant.spent_micros,
         "webhook_url": tenant.webhook_url,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from causeway.control.state import State, Tx
 from causeway.model.errors import InvalidInput, NotFound, Refused, Unauthenticated
 from causeway.model.identifiers import is_slug, ulid
-from causeway.model.parties import AccessRole, AccessToken, Caller, Tenant
+from causeway.model.parties import PARENTS_MAX, AccessRole, AccessToken, Caller, Tenant
 
 JOIN_PREFIX = "cwj"
 JOIN_USES_MAX = 10_000
@@ -135,6 +135,7 @@ def set_tenant(tx: Tx, caller: Caller, tenant: Tenant) -> Tenant:
         # The secret is never shown, so who changes the rest cannot send it again.
         merged = replace(merged, webhook_secret=known.webhook_secret)
     _check_tenant(merged)
+    _check_parent(tx, merged)
     tx.tenants[tenant.name] = merged
     tx.fact("tenant.changed", tenant.name, tenant=tenant.name, by=caller.token)
     return merged
@@ -149,6 +150,7 @@ def _check_tenant(tenant: Tenant) -> None:
     for name, most in (
         ("quota_devices", DEVICES_MAX),
         ("borrow_devices", DEVICES_MAX),
+        ("lend_devices", DEVICES_MAX),
         ("budget_micros", MICROS_MAX),
     ):
         value = getattr(tenant, name)
@@ -163,6 +165,51 @@ def _check_tenant(tenant: Tenant) -> None:
             where="$.webhook_secret",
             hint="it signs each call, so that the receiver can tell who made it",
         )
+
+
+def _check_parent(tx: Tx, tenant: Tenant) -> None:
+    """Raise `InvalidInput` unless the project's parents are known, few, and not below it."""
+    if not tenant.parent:
+        if tenant.lend_devices is not None:
+            raise InvalidInput(
+                "lend_devices bounds what others below the same parent may borrow, and there is "
+                "no parent",
+                where="$.lend_devices",
+                hint="name a parent, or leave lend_devices out",
+            )
+        return
+    above = [tenant.name]
+    name = tenant.parent
+    while name:
+        if name in above:
+            raise InvalidInput(
+                f"{tenant.name} would be its own parent: {' < '.join([*above, name])}",
+                where="$.parent",
+            )
+        found = tx.tenants.get(name) or tx.state.tenants.get(name)
+        if found is None:
+            raise InvalidInput(
+                f"there is no project {name[:90]!r}", where="$.parent", hint="make the parent first"
+            )
+        above.append(name)
+        name = found.parent
+    depth = len(above) + _below(tx, tenant.name)
+    if depth > PARENTS_MAX:
+        raise InvalidInput(
+            f"projects are at most {PARENTS_MAX} deep; this would make {depth}", where="$.parent"
+        )
+
+
+def _below(tx: Tx, name: str) -> int:
+    """Return how many levels of projects are below one."""
+    parents = {t.name: t.parent for t in (*tx.state.tenants.values(), *tx.tenants.values())}
+    level, depth = {name}, 0
+    while depth < PARENTS_MAX:
+        level = {child for child, parent in parents.items() if parent in level}
+        if not level:
+            break
+        depth += 1
+    return depth
 
 
 def check_webhook_url(url: str) -> None:

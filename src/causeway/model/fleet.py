@@ -130,6 +130,8 @@ class RunningJob:
     """0: unknown."""
     checkpoint_ms: int = 0
     """When its newest checkpoint was made; 0: none."""
+    checkpoint_bytes: int = 0
+    """What would be moved if it went on elsewhere."""
     stopping: bool = False
     group: str = ""
     """The array or DAG that it is part of."""
@@ -147,6 +149,10 @@ class TenantShare:
     """Nominal quota; None: none set."""
     borrow_devices: int | None = None
     """How far beyond the quota it may borrow idle capacity; None: without limit."""
+    parent: str = ""
+    """Project that it is part of: its quota is lent to the others there; empty: to the fleet."""
+    lend_devices: int | None = None
+    """How much of its quota others below the same parent may borrow; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PARENTS_MAX = 8
+"""Projects from one at the bottom to the one at the top, both counted."""
+
 
 class AccessRole(StrEnum):
     """What a token may do; each role may do all that the one before it may."""
@@ -32,6 +35,10 @@ class Tenant:
     spent_micros: int = 0
     webhook_url: str = ""
     webhook_secret: str = ""
+    parent: str = ""
+    """Project that it is part of; it borrows from the others there, and lends to them."""
+    lend_devices: int | None = None
+    """How much of its quota the others there may borrow; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

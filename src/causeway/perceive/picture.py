@@ -63,6 +63,8 @@ def snapshot(
                 weight=tenant.weight,
                 quota_devices=tenant.quota_devices,
                 borrow_devices=tenant.borrow_devices,
+                parent=tenant.parent,
+                lend_devices=tenant.lend_devices,
             )
             for name, tenant in tenants.items()
         },
@@ -110,6 +112,7 @@ def running_job(job: Job) -> RunningJob:
         started_ms=attempt.started_ms,
         expected_end_ms=start_ms + round(length_s * 1000) if length_s else 0,
         checkpoint_ms=job.checkpoint.at_ms if job.checkpoint else 0,
+        checkpoint_bytes=job.checkpoint.bytes if job.checkpoint else 0,
         stopping=job.state is JobState.STOPPING,
         group=job.group,
         at_once=job.at_once,

@@ -1,31 +1,35 @@
 """Which running work gives way, if any.
 
-Work may give way to a waiting job of higher priority, and work of a tenant that borrows may give
-way to a tenant that is inside its quota. A job that would itself have to borrow never takes from
-another tenant's own quota; so what was reclaimed cannot be taken back by priority, and two jobs
-cannot evict each other for ever.
+Work may give way to a waiting job of higher priority, and work on loan may give way to whom the
+quota belongs (`shares.tree` says what is on loan, and who may take it back). A job that would
+itself have to borrow never takes from another tenant's own quota; so what was reclaimed cannot be
+taken back by priority, and two jobs cannot evict each other for ever.
 
-Victims are chosen per pool by least lost work (device-seconds since the last checkpoint, or
-since the start when there is none), just enough of them that the job fits, and none that is not
-needed. The pool where the least is lost is taken. Attempts that are already stopping are not
-victims again: their room counts as settled (see `ledger`).
+Victims are chosen per pool by what stopping them costs, in device-seconds: the work since the last
+checkpoint (or since the start when there is none), the restart, and bringing the checkpoint to
+where the job goes on. Just enough of them that the job fits, in the pool and in every quota above
+it, and none that is not needed. The pool where the least is lost is taken. Attempts that are
+already stopping are not victims again: their room counts as settled (see `ledger`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causeway.model.fleet import Preempt, RunningJob
 from causeway.model.reasons import Reason, Severity, Token
-from causeway.schedule.ask import Ask
+from causeway.schedule.ask import BANDWIDTH_ASSUMED_MBIT_S, Ask
 from causeway.schedule.ledger import Ledger, fits
 from causeway.schedule.ranking import Eligible, Ranking
-from causeway.schedule.tenancy import Standing, Tenancy
+from causeway.schedule.tenancy import Standing, Tenancy, devices_of
 from causeway.schedule.words import duration
 
 POOLS_MAX = 64
 """Pools, best first, that one job searches for victims."""
+RESTART_S = 30.0
+"""Taken as the time in which a stopped attempt's devices do no work until it is where it was:
+stopping, being placed again, starting. Measured restarts are 1 to 60 s; only the order counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class Eviction:
     row: Eligible
     victims: tuple[RunningJob, ...]
     lost_device_s: float
+    cost_device_s: float
+    """Lost work, restarts and transfers."""
 
 
 def lost_work_s(attempt: RunningJob, now_ms: int) -> float:
@@ -44,12 +50,14 @@ def lost_work_s(attempt: RunningJob, now_ms: int) -> float:
     return max(0, now_ms - max(attempt.checkpoint_ms, attempt.started_ms)) / 1000
 
 
-def _devices(attempt: RunningJob) -> int:
-    return attempt.spec.resources.devices * attempt.spec.num_nodes
-
-
 def _lost_device_s(attempt: RunningJob, now_ms: int) -> float:
-    return lost_work_s(attempt, now_ms) * _devices(attempt)
+    return lost_work_s(attempt, now_ms) * devices_of(attempt)
+
+
+def stop_cost_device_s(attempt: RunningJob, now_ms: int) -> float:
+    """Return the device-seconds that stopping this attempt costs: lost work, restart, transfer."""
+    transfer_s = attempt.checkpoint_bytes / (BANDWIDTH_ASSUMED_MBIT_S * 125_000)
+    return (lost_work_s(attempt, now_ms) + RESTART_S + transfer_s) * devices_of(attempt)
 
 
 class Claims:
@@ -57,12 +65,11 @@ class Claims:
 
     def __init__(self, ask: Ask, tenancy: Tenancy, standing: Standing) -> None:
         self.ask = ask
-        self._tenancy = tenancy
+        self.tenancy = tenancy
         self._within = standing is Standing.WITHIN
-        has_quota = tenancy.share_of(ask.tenant).quota_devices is not None
-        self._reclaims = self._within and has_quota and tenancy.any_borrowed()
-        self._own_only = standing is Standing.FULL
-        self.excess_devices = tenancy.excess(ask.tenant, ask.devices) if self._own_only else 0
+        self._has_room = standing in (Standing.WITHIN, Standing.BORROWS)
+        self._me = (ask.tenant, ask.devices, ask.spec.priority)
+        self._reclaims = tenancy.any_borrowed() and tenancy.may_claim(ask.tenant)
 
     def possible(self, ledger: Ledger) -> bool:
         """Say, cheaply, whether a pool may hold a victim at all."""
@@ -70,24 +77,22 @@ class Claims:
 
     def against(self, attempt: RunningJob) -> bool:
         """Say whether this attempt may have to give way to the job."""
-        return self.outright(attempt) or self.to_loan(attempt)
-
-    def outright(self, attempt: RunningJob) -> bool:
-        """Say whether priority alone decides: within one tenant, or from inside the quota."""
-        if attempt.spec.priority >= self.ask.spec.priority:
-            return False
-        return attempt.tenant == self.ask.tenant or self._within
-
-    def to_loan(self, attempt: RunningJob) -> bool:
-        """Say whether the attempt may have to give way as far as its tenant borrows."""
-        if self._own_only or attempt.tenant == self.ask.tenant:
-            return False
-        first = self._reclaims or attempt.spec.priority < self.ask.spec.priority
-        return first and self._tenancy.borrowed(attempt.tenant) > 0
+        below = attempt.spec.priority < self.ask.spec.priority
+        if attempt.tenant == self.ask.tenant:
+            return below
+        if below and self._within:
+            # Priority alone decides, from inside the quota.
+            return True
+        tree = self.tenancy.settled
+        if below and self._has_room and tree.on_loan(attempt.tenant, attempt.spec.priority):
+            return True
+        return self._reclaims and tree.may_reclaim(
+            self._me, (attempt.tenant, attempt.spec.priority)
+        )
 
 
 def find_eviction(
-    ranking: Ranking, ledgers: Mapping[str, Ledger], *, tenancy: Tenancy, claims: Claims
+    ranking: Ranking, ledgers: Mapping[str, Ledger], *, claims: Claims
 ) -> Eviction | None:
     """Return the cheapest eviction that makes the job fit on one pool, or None."""
     now_ms = ranking.ask.now_ms
@@ -98,57 +103,69 @@ def find_eviction(
         if ledger.reservation is not None or not claims.possible(ledger):
             continue
         searched += 1
-        victims = _victims(row, ledger, tenancy=tenancy, claims=claims)
+        victims = _victims(row, ledger, claims)
         if victims:
-            lost = sum(_lost_device_s(v, now_ms) for v in victims)
-            found.append(Eviction(row=row, victims=victims, lost_device_s=lost))
+            found.append(
+                Eviction(
+                    row=row,
+                    victims=victims,
+                    lost_device_s=sum(_lost_device_s(v, now_ms) for v in victims),
+                    cost_device_s=sum(stop_cost_device_s(v, now_ms) for v in victims),
+                )
+            )
         if searched >= POOLS_MAX:
             break
     return min(
         found,
-        key=lambda e: (e.lost_device_s, len(e.victims), e.row.score_usd, e.row.offer.pool.offer),
+        key=lambda e: (e.cost_device_s, len(e.victims), e.row.score_usd, e.row.offer.pool.offer),
         default=None,
     )
 
 
-def _victims(
-    row: Eligible, ledger: Ledger, *, tenancy: Tenancy, claims: Claims
-) -> tuple[RunningJob, ...]:
-    """Return a minimal set of victims on one pool, or none when no set makes room."""
-    ask = claims.ask
-    by_loss = sorted(
+def _victims(row: Eligible, ledger: Ledger, claims: Claims) -> tuple[RunningJob, ...]:
+    """Return a minimal set of victims on one pool, or none when no set makes room.
+
+    While it looks, the settled tree stands as if those it has taken were gone: so a tenant never
+    gives more than it has on loan."""
+    ask, tree = claims.ask, claims.tenancy.settled
+    by_cost = sorted(
         (a for a in ledger.running if claims.against(a)),
-        key=lambda a: (_lost_device_s(a, ask.now_ms), a.spec.priority, a.id, a.fence),
+        key=lambda a: (stop_cost_device_s(a, ask.now_ms), a.spec.priority, a.id, a.fence),
     )
     taken: list[RunningJob] = []
-    on_loan: dict[str, int] = {}
-    for attempt in by_loss:
-        if _enough(row, ledger, victims=taken, claims=claims):
-            break
-        left = on_loan.setdefault(attempt.tenant, tenancy.borrowed(attempt.tenant))
-        if left <= 0 and not claims.outright(attempt):
-            continue
-        on_loan[attempt.tenant] = left - _devices(attempt)
-        taken.append(attempt)
-    if not _enough(row, ledger, victims=taken, claims=claims):
-        return ()
-    for attempt in reversed(tuple(taken)):
-        fewer = [a for a in taken if a is not attempt]
-        if _enough(row, ledger, victims=fewer, claims=claims):
-            taken = fewer
-    return tuple(taken)
 
+    def enough() -> bool:
+        room = ledger.settled
+        for victim in taken:
+            room = room.plus(victim.spec.resources, victim.spec.num_nodes)
+        return fits(room, ask, row.unusable) and claims.tenancy.fits_quota(ask.tenant, ask.devices)
 
-def _enough(
-    row: Eligible, ledger: Ledger, *, victims: Sequence[RunningJob], claims: Claims
-) -> bool:
-    """Say whether the job fits, in the pool and in the quota, once these victims are gone."""
-    if sum(map(_devices, victims)) < claims.excess_devices:
-        return False
-    room = ledger.settled
-    for victim in victims:
-        room = room.plus(victim.spec.resources, victim.spec.num_nodes)
-    return fits(room, claims.ask, row.unusable)
+    def count(victim: RunningJob, sign: int) -> None:
+        tree.take(victim.tenant, sign * devices_of(victim), victim.spec.priority)
+
+    try:
+        made = enough()
+        for attempt in by_cost:
+            if made:
+                break
+            if not claims.against(attempt):
+                continue
+            taken.append(attempt)
+            count(attempt, -1)
+            made = enough()
+        if not made:
+            return ()
+        for index in reversed(range(len(taken))):
+            # One that another, found later, has made needless.
+            attempt = taken.pop(index)
+            count(attempt, 1)
+            if not enough():
+                taken.insert(index, attempt)
+                count(attempt, -1)
+        return tuple(taken)
+    finally:
+        for attempt in taken:
+            count(attempt, 1)
 
 
 def preempts_of(job: str, ask: Ask, *, eviction: Eviction, tenancy: Tenancy) -> tuple[Preempt, ...]:

@@ -142,8 +142,8 @@ class Round:
         self._looked += 1
         ranking = self._ranking(job, shape)
         ask = ranking.ask
-        standing = self.tenancy.standing(job.tenant, ask.devices)
-        if standing in (Standing.FULL, Standing.NEVER):
+        standing = self.tenancy.standing(job.tenant, ask.devices, job.spec.priority)
+        if standing in (Standing.LENT, Standing.FULL, Standing.NEVER):
             return self._no_quota(job, shape, ask=ask, standing=standing)
         row = self._first_with_room(ranking)
         if row is not None:
@@ -158,15 +158,17 @@ class Round:
         self, job: WaitingJob, shape: Hashable, *, ask: Ask, standing: Standing
     ) -> Reasons:
         reasons: Reasons = (over_quota(ask, self.tenancy, standing),)
+        own_limit = self.tenancy.own_limit(job.tenant, ask.devices)
         self._stuck[shape] = reasons
-        if standing is Standing.FULL:
+        if standing is not Standing.NEVER:
             ranking = self._ranking(job, shape)
-            leaving_is_enough = self.tenancy.excess(job.tenant, ask.devices) == 0
+            leaving_is_enough = self.tenancy.fits_quota(job.tenant, ask.devices)
             find = self._room_soon if leaving_is_enough else self._evict
             soon = find(job, ranking, standing)
             reasons = reasons if soon is None else (soon, *reasons)
-            # Smaller jobs of the tenant would otherwise keep the quota full for ever.
-            self._gated[job.tenant] = (behind_own(job.id, job.tenant),)
+            if standing is Standing.FULL and own_limit:
+                # Smaller jobs of the tenant would otherwise keep the quota full for ever.
+                self._gated[job.tenant] = (behind_own(job.id, job.tenant),)
         return reasons
 
     def _first_with_room(self, ranking: Ranking) -> Eligible | None:
@@ -196,7 +198,7 @@ class Round:
         if candidates is None:
             candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, ranking.at)
         self.ledgers[pool.pool].place(ask, speed=pool.speed)
-        self.tenancy.take(job.tenant, job.spec.resources, nodes=ask.nodes)
+        self.tenancy.take(job.tenant, job.spec, nodes=ask.nodes)
         self._count(job, pool.island)
         if job.tenant_budget_left_micros is not None:
             cost = expected_cost_micros(ask, pool)
@@ -228,11 +230,12 @@ class Round:
     def _room_soon(self, job: WaitingJob, ranking: Ranking, standing: Standing) -> Reason | None:
         """Promise room that is about to be free, or make some."""
         ask = ranking.ask
+        short_of_quota = standing in (Standing.LENT, Standing.FULL)
         for row in ranking.eligible:
             pool = row.offer.pool
             ledger = self.ledgers[pool.pool]
             if (
-                ledger.stopping
+                (ledger.stopping or short_of_quota)
                 and ledger.can_promise(ask, unusable=row.unusable, speed=pool.speed)
                 and self._affordable(ask, row)
             ):
@@ -245,7 +248,7 @@ class Round:
         claims = Claims(ranking.ask, self.tenancy, standing)
         if self._searched >= PREEMPTORS_MAX:
             return None
-        eviction = find_eviction(ranking, self.ledgers, tenancy=self.tenancy, claims=claims)
+        eviction = find_eviction(ranking, self.ledgers, claims=claims)
         self._searched += 1
         if eviction is None or not self._affordable(ranking.ask, eviction.row):
             return None
@@ -260,7 +263,7 @@ class Round:
         """Keep room and quota for a job that will be placed in a later round."""
         pool = row.offer.pool
         self.ledgers[pool.pool].promise(ranking.ask, speed=pool.speed)
-        self.tenancy.take(job.tenant, job.spec.resources, nodes=ranking.ask.nodes)
+        self.tenancy.take(job.tenant, job.spec, nodes=ranking.ask.nodes)
         self._count(job, pool.island)
 
     def _count(self, job: WaitingJob, island: str) -> None:

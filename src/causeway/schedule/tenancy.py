@@ -8,8 +8,10 @@ and queued again keeps its place. A job in back-off keeps its place too: the rou
 moves nothing.
 
 A quota counts billable devices, stopping attempts included, because those still hold them.
-Without a quota a tenant is neither guaranteed anything nor limited, and never counts as a
-borrower.
+Without a quota and a parent a tenant is neither guaranteed anything nor limited, and never counts
+as a borrower. How quotas nest, lend and borrow is in `shares.tree`. A job is inside its tenant's
+quota when it fits there beside the tenant's work of at least its own priority: what is below would
+give way to it, and does not make it a borrower.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
 from causeway.model.fleet import PoolView, RunningJob, TenantShare, WaitingJob
-from causeway.model.resources import Capacity, Resources
+from causeway.model.jobs import JobSpec
+from causeway.model.resources import Capacity
+from causeway.schedule.shares.tree import Node, QuotaTree
 
 WEIGHT_MIN = 1e-9
 
@@ -29,8 +33,10 @@ class Standing(Enum):
 
     WITHIN = "within"
     BORROWS = "borrows"
+    LENT = "lent"
+    """It is inside the quota, but others hold it: they have to give it back first."""
     FULL = "full"
-    """It would exceed quota and loan; it fits once other work of the tenant ends."""
+    """It would exceed quota and loan, or what its group leaves; it fits once other work ends."""
     NEVER = "never"
     """It alone is bigger than quota and loan together."""
 
@@ -48,22 +54,27 @@ class Tenancy:
         self._shares = shares
         self._used: dict[str, Capacity] = {}
         self._devices: dict[str, int] = {}
-        self._leaving: dict[str, int] = {}
+        self.tree = QuotaTree(shares)
+        """Everything that holds devices."""
+        self.settled = QuotaTree(shares)
+        """The same without attempts that are stopping: they will not hold them for long."""
         for attempt in running:
-            self.take(attempt.tenant, attempt.spec.resources, nodes=attempt.spec.num_nodes)
+            self.take(attempt.tenant, attempt.spec, nodes=attempt.spec.num_nodes)
             if attempt.stopping:
                 self.leave(attempt)
 
-    def take(self, tenant: str, need: Resources, *, nodes: int) -> None:
+    def take(self, tenant: str, spec: JobSpec, *, nodes: int) -> None:
         """Count one more job of a tenant."""
         used = self._used.get(tenant, Capacity())
-        self._used[tenant] = used.plus(need, nodes)
-        self._devices[tenant] = self._devices.get(tenant, 0) + need.devices * nodes
+        self._used[tenant] = used.plus(spec.resources, nodes)
+        devices = spec.resources.devices * nodes
+        self._devices[tenant] = self._devices.get(tenant, 0) + devices
+        self.tree.take(tenant, devices, spec.priority)
+        self.settled.take(tenant, devices, spec.priority)
 
     def leave(self, attempt: RunningJob) -> None:
         """Count an attempt as stopping: it still holds its devices, and will not for long."""
-        devices = attempt.spec.resources.devices * attempt.spec.num_nodes
-        self._leaving[attempt.tenant] = self._leaving.get(attempt.tenant, 0) + devices
+        self.settled.take(attempt.tenant, -devices_of(attempt), attempt.spec.priority)
 
     def share_of(self, tenant: str) -> TenantShare:
         """Return the tenant's claim; weight 1 and no quota when none is set."""
@@ -85,37 +96,55 @@ class Tenancy:
         )
         return part / max(self.share_of(tenant).weight, WEIGHT_MIN)
 
-    def standing(self, tenant: str, devices: int) -> Standing:
-        """Say how a job of that many devices stands to the quota."""
+    def standing(self, tenant: str, devices: int, priority: int) -> Standing:
+        """Say how a job of that many devices and that priority stands to the quotas."""
         share = self.share_of(tenant)
-        if share.quota_devices is None:
+        if share.quota_devices is None and not share.parent:
             return Standing.WITHIN
-        after = self.devices(tenant) + devices
-        if after <= share.quota_devices:
-            return Standing.WITHIN
-        if share.borrow_devices is None or after <= share.quota_devices + share.borrow_devices:
-            return Standing.BORROWS
-        never = devices > share.quota_devices + share.borrow_devices
-        return Standing.NEVER if never else Standing.FULL
+        room = self.tree.room(tenant)
+        inside = self.tree.entitled(tenant, devices, priority)
+        if room is None or devices <= room:
+            return Standing.WITHIN if inside else Standing.BORROWS
+        most = self.tree.most(tenant)
+        if most is not None and devices > most:
+            return Standing.NEVER
+        return Standing.LENT if inside else Standing.FULL
+
+    def borrows(self, tenant: str, devices: int, priority: int) -> bool:
+        """Say whether a job would stand on top of its tenant's quota."""
+        return not self.tree.entitled(tenant, devices, priority)
 
     def borrowed(self, tenant: str) -> int:
         """Return how many devices the tenant holds beyond its quota, without those leaving."""
-        quota = self.share_of(tenant).quota_devices
-        if quota is None:
-            return 0
-        return max(0, self.devices(tenant) - self._leaving.get(tenant, 0) - quota)
+        return self.settled.borrowed(tenant)
+
+    def may_claim(self, tenant: str) -> bool:
+        """Say whether the tenant has a quota, or a part in one, that it could take back."""
+        share = self.share_of(tenant)
+        return share.quota_devices is not None or bool(share.parent)
 
     def any_borrowed(self) -> bool:
         """Say whether any tenant borrows."""
         return any(self.borrowed(tenant) for tenant in self._devices)
 
-    def excess(self, tenant: str, devices: int) -> int:
-        """Return how many devices the tenant must give up before it may hold that many more."""
-        share = self.share_of(tenant)
-        if share.quota_devices is None or share.borrow_devices is None:
-            return 0
-        staying = self.devices(tenant) - self._leaving.get(tenant, 0)
-        return max(0, staying + devices - share.quota_devices - share.borrow_devices)
+    def fits_quota(self, tenant: str, devices: int) -> bool:
+        """Say whether that many more devices fit once what is stopping has ended."""
+        room = self.settled.room(tenant)
+        return room is None or devices <= room
+
+    def own_limit(self, tenant: str, devices: int) -> bool:
+        """Say whether it is the tenant's own quota and loan that such a job does not fit in."""
+        tight = self.tree.tight(tenant, devices)
+        return tight is None or tight.name == tenant
+
+    def tight(self, tenant: str, devices: int) -> Node | None:
+        """Return the lowest project on the tenant's path that keeps such a job out."""
+        return self.tree.tight(tenant, devices)
+
+
+def devices_of(attempt: RunningJob) -> int:
+    """Return the billable devices that an attempt holds."""
+    return attempt.spec.resources.devices * attempt.spec.num_nodes
 
 
 def in_order(waiting: Iterable[WaitingJob], tenancy: Tenancy) -> Iterator[WaitingJob]:
@@ -151,10 +180,8 @@ def _entry(
     jobs: list[WaitingJob], index: int, tenancy: Tenancy
 ) -> tuple[bool, bool, int, float, int, str, int]:
     job = jobs[index]
-    borrows = False
-    if tenancy.share_of(job.tenant).quota_devices is not None:
-        devices = job.spec.resources.devices * job.spec.num_nodes
-        borrows = tenancy.standing(job.tenant, devices) is not Standing.WITHIN
+    devices = job.spec.resources.devices * job.spec.num_nodes
+    borrows = tenancy.borrows(job.tenant, devices, job.spec.priority)
     share = tenancy.dominant_share(job.tenant)
     priority = -job.spec.priority
     return (not job.promised, borrows, priority, share, job.submitted_ms, job.tenant, index)

@@ -22,6 +22,7 @@ from causeway.schedule.ranking import (
     shortage,
     shortage_reason,
 )
+from causeway.schedule.shares.tree import Node
 from causeway.schedule.tenancy import Standing, Tenancy
 from causeway.schedule.words import counted, duration, names
 
@@ -122,7 +123,10 @@ def runs_nothing() -> Reason:
 
 
 def over_quota(ask: Ask, tenancy: Tenancy, standing: Standing) -> Reason:
-    """Say how the tenant's quota stands in the way."""
+    """Say which quota stands in the way, the tenant's own or that of a group above it."""
+    tight = tenancy.tight(ask.tenant, ask.devices)
+    if tight is not None and tight.name != ask.tenant:
+        return _group_full(ask, tight, standing)
     share = tenancy.share_of(ask.tenant)
     quota, borrow, used = (
         share.quota_devices or 0,
@@ -148,6 +152,32 @@ def over_quota(ask: Ask, tenancy: Tenancy, standing: Standing) -> Reason:
         },
         waiting_helps=not never,
         try_this="ask for fewer devices, or have the quota raised",
+    )
+
+
+def _group_full(ask: Ask, group: Node, standing: Standing) -> Reason:
+    """Say that what the tenant's group may hold is in use."""
+    never = standing is Standing.NEVER
+    needs = counted(ask.devices, "device")
+    if never:
+        why = f"{ask.tenant} may never hold that many there, even with all others idle"
+    elif standing is Standing.LENT:
+        why = f"{ask.tenant} has lent of its own quota there, and gets it back first"
+    else:
+        why = f"{ask.tenant} would have to borrow, and the others there leave too little idle"
+    return Reason(
+        token=Token.QUOTA,
+        severity=Severity.BLOCK if never else Severity.WAIT,
+        message=f"Its {needs} do not fit into the quota of {group.name}, where {group.used} of "
+        f"{group.quota} are in use: {why}.",
+        evidence={
+            "needed_devices": ask.devices,
+            "group": group.name,
+            "group_used_devices": group.used,
+            "group_quota_devices": group.quota or 0,
+        },
+        waiting_helps=not never,
+        try_this="ask for fewer devices, or have a quota raised",
     )
 
 
