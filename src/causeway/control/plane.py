@@ -12,9 +12,11 @@ thread; the simulation runs it under a virtual clock with a store that fails on 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from causeway import schedule
 from causeway.control import rounds
 from causeway.control.settings import Settings
 from causeway.control.state import State, Tx, merge
@@ -30,9 +32,12 @@ Command = Callable[[Tx], T]
 STEP_MS = 20
 """A wall clock that moved by more than this against the monotonic one was set, and did not run."""
 LINE_SEEN = 32
+LINE_SEEN_MIN = 4
+LINES_SEEN = 512
 LINE_SEEN_MAX = 2_048
-"""Equal waiting jobs that a round looks at: few, and more after a round that placed them all. Now
-and then a round looks at every job, so that each says why it waits."""
+"""Equal waiting jobs that a round looks at: few, fewer where there are many lines, and more after a
+round that placed them all. Now and then a round looks at every job, so that each says why it
+waits."""
 WHOLE_REST = 20
 """Such a round is followed by that many times its length before the next one."""
 
@@ -82,7 +87,8 @@ class Plane:
         self._round_due_ms = 0
         self._next_retry_ms = 0
         self._whole_due_ms = 0
-        self._line_seen = LINE_SEEN
+        self._line_times = 1
+        self._pause_ms = 0
 
     @property
     def leading(self) -> bool:
@@ -201,7 +207,7 @@ class Plane:
         if not self.state.dirty or not self.state.queue or started_ms < self._round_due_ms:
             return None
         self.state.dirty = False
-        of_a_line = None if started_ms >= self._whole_due_ms else self._line_seen
+        of_a_line = None if started_ms >= self._whole_due_ms else self._of_a_line()
         picture = rounds.snapshot(
             self.state,
             self.verdicts,
@@ -211,19 +217,36 @@ class Plane:
         )
         (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
-        self._round_due_ms = started_ms + 3 * took_ms
         if of_a_line is None:
             rest_ms = max(self.settings.retry_round_ms, WHOLE_REST * took_ms)
             self._whole_due_ms = started_ms + rest_ms
+            # It is rare, so only the usual pause follows it.
+            self._round_due_ms = started_ms + took_ms + self._pause_ms
+        else:
+            self._pause_ms = 2 * took_ms
+            self._round_due_ms = started_ms + took_ms + self._pause_ms
         self.rounds += 1
         plan: Plan = outcome.get()
         # Placing changes capacity, which marks the state dirty, but this round has seen it already,
-        # unless it placed so many that it may have come to the end of what it saw of a line.
-        came_to_end = of_a_line is not None and len(plan.places) >= of_a_line
-        self._line_seen = min(4 * self._line_seen, LINE_SEEN_MAX) if came_to_end else LINE_SEEN
+        # unless it came to the end of what it saw of a line.
+        came_to_end = of_a_line is not None and self._came_to_end(plan, of_a_line)
+        self._line_times = min(4 * self._line_times, LINE_SEEN_MAX) if came_to_end else 1
         if not plan.preempts and not came_to_end:
             self.state.dirty = False
         return plan
+
+    def _of_a_line(self) -> int:
+        """Return how many jobs of one line the next round looks at."""
+        few = LINES_SEEN // max(1, len(self.state.lines))
+        return min(self._line_times * min(LINE_SEEN, max(LINE_SEEN_MIN, few)), LINE_SEEN_MAX)
+
+    def _came_to_end(self, plan: Plan, of_a_line: int) -> bool:
+        """Say whether a round may have placed all that it saw of a line."""
+        if len(plan.places) < of_a_line:
+            return False
+        placed = (self.state.jobs[place.job] for place in plan.places)
+        lines = Counter(schedule.line_of(job.tenant, job.spec) for job in placed)
+        return max(lines.values()) >= of_a_line
 
     def _commit(self, batch: Batch, next_event: int) -> CausewayError | None:
         assert self.epoch is not None

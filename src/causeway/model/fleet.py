@@ -126,6 +126,8 @@ class RunningJob:
     pool: str
     started_ms: int
     """0 while starting."""
+    leased_ms: int = 0
+    """When it was placed; 0: long ago."""
     expected_end_ms: int = 0
     """0: unknown."""
     checkpoint_ms: int = 0

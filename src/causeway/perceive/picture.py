@@ -110,6 +110,7 @@ def running_job(job: Job) -> RunningJob:
         fence=attempt.fence,
         pool=attempt.pool,
         started_ms=attempt.started_ms,
+        leased_ms=attempt.leased_ms,
         expected_end_ms=start_ms + round(length_s * 1000) if length_s else 0,
         checkpoint_ms=job.checkpoint.at_ms if job.checkpoint else 0,
         checkpoint_bytes=job.checkpoint.bytes if job.checkpoint else 0,

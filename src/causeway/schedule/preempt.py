@@ -9,7 +9,10 @@ Victims are chosen per pool by what stopping them costs, in device-seconds: the 
 checkpoint (or since the start when there is none), the restart, and bringing the checkpoint to
 where the job goes on. Just enough of them that the job fits, in the pool and in every quota above
 it, and none that is not needed. The pool where the least is lost is taken. Attempts that are
-already stopping are not victims again: their room counts as settled (see `ledger`).
+already stopping are not victims again: their room counts as settled (see `ledger`). And none is
+stopped in its first second, as in Slurm's `PreemptExemptTime`: where work is so short that
+this matters, room comes by itself sooner than stopping would pay, and what always gave way to the
+next one would never end.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from causeway.schedule.ranking import Eligible, Ranking
 from causeway.schedule.tenancy import Standing, Tenancy, devices_of
 from causeway.schedule.words import duration
 
+EXEMPT_MS = 1_000
+"""Since an attempt got its lease: for so long it is not stopped for another."""
 POOLS_MAX = 64
 """Pools, best first, that one job searches for victims."""
 RESTART_S = 30.0
@@ -77,6 +82,8 @@ class Claims:
 
     def against(self, attempt: RunningJob) -> bool:
         """Say whether this attempt may have to give way to the job."""
+        if self.ask.now_ms - attempt.leased_ms < EXEMPT_MS:
+            return False
         below = attempt.spec.priority < self.ask.spec.priority
         if attempt.tenant == self.ask.tenant:
             return below

@@ -166,6 +166,8 @@ class Round:
             find = self._room_soon if leaving_is_enough else self._evict
             soon = find(job, ranking, standing)
             reasons = reasons if soon is None else (soon, *reasons)
+            if standing is Standing.LENT and soon is None:
+                self.tenancy.hold(job.tenant, ask.devices, job.spec.priority)
             if standing is Standing.FULL and own_limit:
                 # Smaller jobs of the tenant would otherwise keep the quota full for ever.
                 self._gated[job.tenant] = (behind_own(job.id, job.tenant),)

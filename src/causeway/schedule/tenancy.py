@@ -54,10 +54,16 @@ class Tenancy:
         self._shares = shares
         self._used: dict[str, Capacity] = {}
         self._devices: dict[str, int] = {}
+        self._any_borrowed: bool | None = None
+        self._dominant: dict[str, float] = {}
+        """Dominant shares, as long as they hold."""
         self.tree = QuotaTree(shares)
         """Everything that holds devices."""
         self.settled = QuotaTree(shares)
         """The same without attempts that are stopping: they will not hold them for long."""
+        self.claimed = QuotaTree(shares)
+        """The same as `tree`, and what comes back to jobs inside their quotas: who would borrow may
+        not take that in the meantime."""
         for attempt in running:
             self.take(attempt.tenant, attempt.spec, nodes=attempt.spec.num_nodes)
             if attempt.stopping:
@@ -67,13 +73,20 @@ class Tenancy:
         """Count one more job of a tenant."""
         used = self._used.get(tenant, Capacity())
         self._used[tenant] = used.plus(spec.resources, nodes)
+        self._dominant.pop(tenant, None)
+        self._any_borrowed = None
         devices = spec.resources.devices * nodes
         self._devices[tenant] = self._devices.get(tenant, 0) + devices
-        self.tree.take(tenant, devices, spec.priority)
-        self.settled.take(tenant, devices, spec.priority)
+        for tree in (self.tree, self.settled, self.claimed):
+            tree.take(tenant, devices, spec.priority)
+
+    def hold(self, tenant: str, devices: int, priority: int) -> None:
+        """Keep what others have on loan for a job inside its quota, from when they end."""
+        self.claimed.take(tenant, devices, priority)
 
     def leave(self, attempt: RunningJob) -> None:
         """Count an attempt as stopping: it still holds its devices, and will not for long."""
+        self._any_borrowed = None
         self.settled.take(attempt.tenant, -devices_of(attempt), attempt.spec.priority)
 
     def share_of(self, tenant: str) -> TenantShare:
@@ -86,23 +99,25 @@ class Tenancy:
 
     def dominant_share(self, tenant: str) -> float:
         """Return the tenant's largest part of any one kind, over its weight."""
-        used, total = self._used.get(tenant), self.total
-        if used is None:
-            return 0.0
-        part = max(
-            used.cpu_milli / max(total.cpu_milli, 1),
-            used.memory_bytes / max(total.memory_bytes, 1),
-            used.accelerators / max(total.accelerators, 1),
-        )
-        return part / max(self.share_of(tenant).weight, WEIGHT_MIN)
+        share = self._dominant.get(tenant)
+        if share is None:
+            used, total = self._used.get(tenant, Capacity()), self.total
+            part = max(
+                used.cpu_milli / max(total.cpu_milli, 1),
+                used.memory_bytes / max(total.memory_bytes, 1),
+                used.accelerators / max(total.accelerators, 1),
+            )
+            share = part / max(self.share_of(tenant).weight, WEIGHT_MIN)
+            self._dominant[tenant] = share
+        return share
 
     def standing(self, tenant: str, devices: int, priority: int) -> Standing:
         """Say how a job of that many devices and that priority stands to the quotas."""
         share = self.share_of(tenant)
         if share.quota_devices is None and not share.parent:
             return Standing.WITHIN
-        room = self.tree.room(tenant)
-        inside = self.tree.entitled(tenant, devices, priority)
+        inside = self.claimed.entitled(tenant, devices, priority)
+        room = (self.tree if inside else self.claimed).room(tenant)
         if room is None or devices <= room:
             return Standing.WITHIN if inside else Standing.BORROWS
         most = self.tree.most(tenant)
@@ -110,9 +125,12 @@ class Tenancy:
             return Standing.NEVER
         return Standing.LENT if inside else Standing.FULL
 
-    def borrows(self, tenant: str, devices: int, priority: int) -> bool:
+    def borrows(self, job: WaitingJob) -> bool:
         """Say whether a job would stand on top of its tenant's quota."""
-        return not self.tree.entitled(tenant, devices, priority)
+        if not self.may_claim(job.tenant):
+            return False
+        devices = job.spec.resources.devices * job.spec.num_nodes
+        return not self.claimed.entitled(job.tenant, devices, job.spec.priority)
 
     def borrowed(self, tenant: str) -> int:
         """Return how many devices the tenant holds beyond its quota, without those leaving."""
@@ -125,7 +143,9 @@ class Tenancy:
 
     def any_borrowed(self) -> bool:
         """Say whether any tenant borrows."""
-        return any(self.borrowed(tenant) for tenant in self._devices)
+        if self._any_borrowed is None:
+            self._any_borrowed = any(self.borrowed(tenant) for tenant in self._devices)
+        return self._any_borrowed
 
     def fits_quota(self, tenant: str, devices: int) -> bool:
         """Say whether that many more devices fit once what is stopping has ended."""
@@ -180,8 +200,7 @@ def _entry(
     jobs: list[WaitingJob], index: int, tenancy: Tenancy
 ) -> tuple[bool, bool, int, float, int, str, int]:
     job = jobs[index]
-    devices = job.spec.resources.devices * job.spec.num_nodes
-    borrows = tenancy.borrows(job.tenant, devices, job.spec.priority)
+    borrows = tenancy.borrows(job)
     share = tenancy.dominant_share(job.tenant)
     priority = -job.spec.priority
     return (not job.promised, borrows, priority, share, job.submitted_ms, job.tenant, index)

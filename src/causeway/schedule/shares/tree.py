@@ -155,14 +155,14 @@ class QuotaTree:
         path = self.path(tenant)
         if not path or path[0].quota is None:
             return True
-        return self._stacked(path[0], priority) + devices <= path[0].nominal
+        return _stacked(path[0], priority) + devices <= path[0].nominal
 
     def on_loan(self, tenant: str, priority: int) -> bool:
         """Say whether a job's devices are on top of its project's own nominal quota."""
         path = self.path(tenant)
         if not path or path[0].quota is None:
             return False
-        return self._stacked(path[0], priority) > path[0].nominal
+        return _stacked(path[0], priority) > path[0].nominal
 
     def borrowed(self, tenant: str) -> int:
         """Return how many devices the project's own jobs hold on top of its nominal quota."""
@@ -195,9 +195,14 @@ class QuotaTree:
             if node.name not in shared
         )
 
-    @staticmethod
-    def _stacked(node: Node, priority: int) -> int:
-        return sum(held for level, held in node.by_priority.items() if level >= priority)
+
+def _stacked(node: Node, priority: int) -> int:
+    """Return what a project's own jobs of at least that priority hold."""
+    total = 0
+    for level, held in node.by_priority.items():
+        if level >= priority:
+            total += held
+    return total
 
 
 def _room(node: Node, above: int | None, *, used: int | None = None) -> int | None:
