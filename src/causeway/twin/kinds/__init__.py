@@ -25,6 +25,7 @@ MODULES: Mapping[str, str] = {
     "elastic": "elastic",
     "packing": "packing",
     "spot": "spot",
+    "stages": "stages",
 }
 """Kind -> module of this package that has it as `KIND`."""
 

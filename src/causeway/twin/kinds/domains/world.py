@@ -30,10 +30,21 @@ GANG_NODE = 8
 """GPUs of one node."""
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a scenario of this kind may say."""
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scenario over regions may say of them."""
 
     regions: tuple[str, ...]
+    usd_per_device_h: float = 1.6
+    """Without electricity, the same everywhere: no trace of regional prices is to be had."""
+    device_kw: float = 0.4
+    carbon_year: int = 2022
+    usd_per_h_waited: float = 1.0
+    usd_per_kg_co2e: float = 0.1
+
+
+class Options(Place, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scenario of this kind may say."""
+
     traces: tuple[str, ...]
     first_day: float = 0.0
     days: float = 7.0
@@ -47,12 +58,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     personal_share: float = 0.2
     """Of the jobs that are at home in the EU or the UK."""
     round_s: float = 60.0
-    usd_per_device_h: float = 1.6
-    """Without electricity, the same everywhere: no trace of regional prices is to be had."""
-    device_kw: float = 0.4
-    carbon_year: int = 2022
-    usd_per_h_waited: float = 1.0
-    usd_per_kg_co2e: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ def load(options: Options, data: Path, chance: np.random.Generator) -> World:
             "worst_share has to lie between load and load x the number of regions",
             where="$.worst_share",
         )
-    regions = _regions(options, data)
+    regions = regions_of(options, data)
     arrival_s, run_s, gpus, dropped = _jobs(options, data)
     asked = float((run_s * gpus).sum())
     each = asked / (options.days * DAY_S * options.load * len(regions))
@@ -121,15 +126,15 @@ def load(options: Options, data: Path, chance: np.random.Generator) -> World:
     european = np.array([region.country in _GDPR for region in regions])
     return World(
         regions=regions,
-        rtt_ms=_pairs(data, "skyplane_latency", ("src_region", "dst_region", "avg_rtt"), options),
-        gb_per_s=_pairs(
+        rtt_ms=pairs_of(data, "skyplane_latency", ("src_region", "dst_region", "avg_rtt"), options),
+        gb_per_s=pairs_of(
             data,
             "skyplane_throughput",
             ("src_region", "dst_region", "throughput_received"),
             options,
         )
         / 8e9,
-        usd_per_gb=_pairs(data, "skyplane_egress_cost", ("src", "dest", "cost"), options),
+        usd_per_gb=pairs_of(data, "skyplane_egress_cost", ("src", "dest", "cost"), options),
         work=Work(
             arrival_s=arrival_s,
             run_s=run_s,
@@ -158,7 +163,7 @@ def _file(data: Path, name: str) -> Path:
     return path
 
 
-def _regions(options: Options, data: Path) -> tuple[Region, ...]:
+def regions_of(options: Place, data: Path) -> tuple[Region, ...]:
     rows = {
         row["region_key"]: row
         for row in pl.read_csv(_file(data, "regions/regions.csv")).iter_rows(named=True)
@@ -246,7 +251,9 @@ def _homes(
     return home
 
 
-def _pairs(data: Path, table: str, columns: Sequence[str], options: Options) -> NDArray[np.float64]:
+def pairs_of(
+    data: Path, table: str, columns: Sequence[str], options: Options
+) -> NDArray[np.float64]:
     """Return a figure from each region to each, the mean where it was measured often; 0 within."""
     source, target, value = columns
     rows = pl.read_parquet(_file(data, f"network/{table}.parquet"))
