@@ -251,9 +251,7 @@ def _homes(
     return home
 
 
-def pairs_of(
-    data: Path, table: str, columns: Sequence[str], options: Options
-) -> NDArray[np.float64]:
+def pairs_of(data: Path, table: str, columns: Sequence[str], options: Place) -> NDArray[np.float64]:
     """Return a figure from each region to each, the mean where it was measured often; 0 within."""
     source, target, value = columns
     rows = pl.read_parquet(_file(data, f"network/{table}.parquet"))
