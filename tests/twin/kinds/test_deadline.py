@@ -110,6 +110,9 @@ def test_a_job_of_no_length_is_done_at_once(tmp_path: Path) -> None:
 
 
 def test_options_are_checked() -> None:
-    text = 'title="t"\nkind="deadline"\npolicies=["edf"]\n[options]\ntrace="a"\ncurves="b"\ngpus=0\nnode_gpus=1\n'
+    text = (
+        'title="t"\nkind="deadline"\npolicies=["edf"]\n[options]\n'
+        'trace="a"\ncurves="b"\ngpus=0\nnode_gpus=1\n'
+    )
     with pytest.raises(InvalidInput, match="from 1 to 1,000,000"):
         kind_of(parse(text, name="x"))
