@@ -13,6 +13,7 @@ from causeway.schedule.devices.nodes import DEVICE_MILLI, Choice, DeviceAsk, Nod
 from causeway.schedule.devices.packer import Packer, choose
 from causeway.schedule.devices.policies import (
     Policy,
+    absorbing_what_came,
     best_fit,
     clustering,
     dot_product,
@@ -35,6 +36,7 @@ __all__ = [
     "Policy",
     "Shape",
     "State",
+    "absorbing_what_came",
     "best_fit",
     "choose",
     "clustering",

@@ -11,12 +11,12 @@ give every node 0, so that such a task goes to the first node by name that has r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from causeway.schedule.devices.absorption import Absorption
-from causeway.schedule.devices.demand import Demand
+from causeway.schedule.devices.demand import Demand, Learnt
 from causeway.schedule.devices.fragmentation import Fragmentation, State
 from causeway.schedule.devices.nodes import (
     DEVICE_MILLI,
@@ -31,6 +31,9 @@ from causeway.schedule.devices.placements import Placements
 LARGEST_CPU_MILLI = 128_000
 LARGEST_MILLI = 8 * DEVICE_MILLI
 """What the original divides CPU and devices by: the largest node of its fleet."""
+
+LOOK_EVERY = 10
+"""Ours sees how scarce whole sets are once in so many tasks."""
 
 
 def first_of_best(scores: Floats) -> int:
@@ -151,6 +154,41 @@ def least_fragmentation(demand: Demand, nodes: Nodes) -> Policy:
     return _by_ways(ways)
 
 
+def most_absorbing(demand: Demand, nodes: Nodes) -> Policy:
+    """Ours: the way after which the fleet is worth the most to what usually comes."""
+    return _absorbing(lambda: demand, nodes, grew=lambda ask: False)
+
+
+def absorbing_what_came(nodes: Nodes) -> Policy:
+    """Ours, knowing of demand only the tasks that have come so far."""
+    learnt = Learnt(share=1.0)
+    return _absorbing(learnt.demand, nodes, grew=learnt.see)
+
+
+def _absorbing(
+    demand: Callable[[], Demand], nodes: Nodes, *, grew: Callable[[DeviceAsk], bool]
+) -> Policy:
+    heard, measure = 0, Absorption(demand(), nodes)
+
+    def hears(ask: DeviceAsk) -> bool:
+        nonlocal heard, measure
+        heard += 1
+        anew = grew(ask)
+        if anew:
+            measure = Absorption(demand(), nodes)
+        if anew or heard % LOOK_EVERY == 1:
+            return measure.look(nodes) or anew
+        return False
+
+    def ways(nodes: Nodes, at: Ints, ask: DeviceAsk) -> tuple[Placements, Floats]:
+        ways = Placements.of(nodes, at, ask)
+        more = measure.of(ways.after) - measure.of(State.of(nodes, at))[ways.row]
+        # What floating point adds in another order must not decide between equals.
+        return ways, np.round(more, 6)
+
+    return replace(_by_ways(ways), hears=hears)
+
+
 def _by_ways(ways: Callable[[Nodes, Ints, DeviceAsk], tuple[Placements, Floats]]) -> Policy:
     """Return the policy that takes the best of all ways to place a task, which `ways` scores."""
 
@@ -174,16 +212,3 @@ def _whole(scores: Floats) -> Floats:
 
 def _nothing(nodes: Nodes, at: Ints, ask: DeviceAsk) -> Floats:
     return np.zeros(len(at))
-
-
-def most_absorbing(demand: Demand, nodes: Nodes) -> Policy:
-    """Ours: the way after which the fleet can still absorb the most of what usually comes."""
-    measure = Absorption(demand, nodes)
-
-    def ways(nodes: Nodes, at: Ints, ask: DeviceAsk) -> tuple[Placements, Floats]:
-        ways = Placements.of(nodes, at, ask)
-        more = measure.of(ways.after) - measure.of(State.of(nodes, at))[ways.row]
-        # What floating point adds in another order must not decide between equals.
-        return ways, np.round(more, 6)
-
-    return _by_ways(ways)

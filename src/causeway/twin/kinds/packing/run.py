@@ -17,6 +17,7 @@ from causeway.schedule.devices import (
     Nodes,
     Packer,
     Policy,
+    absorbing_what_came,
     best_fit,
     clustering,
     dot_product,
@@ -38,6 +39,7 @@ POLICIES = (
     "bestfit",
     "fgd",
     "causeway",
+    "causeway-learnt",
 )
 
 
@@ -51,7 +53,8 @@ class PackingOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     inflation: float = 1.3
     """Device demand that comes, as a multiple of what the fleet has."""
     typical_share: float = 0.95
-    """The commonest shapes that make this part of the tasks are the usual ones (FGD and ours)."""
+    """The commonest shapes that make this part of the tasks are the usual ones, for FGD
+    and for the measure of fragmentation. Ours takes all shapes into account."""
 
 
 def policy_of(name: str, *, nodes: Nodes, demand: Demand, seed: int) -> Policy:
@@ -71,6 +74,8 @@ def policy_of(name: str, *, nodes: Nodes, demand: Demand, seed: int) -> Policy:
             return least_fragmentation(demand, nodes)
         case "causeway":
             return most_absorbing(demand, nodes)
+        case "causeway-learnt":
+            return absorbing_what_came(nodes)
         case _:
             raise InvalidInput(f"there is no packing policy `{name}`")
 
@@ -86,7 +91,8 @@ def run(
     fleet, asks = read(data_folder, nodes=options.nodes, pods=options.pods)
     coming = arrivals(fleet, asks, seed=seed, inflation=options.inflation)
     demand = typical(asks, share=options.typical_share)
-    chosen = policy_of(policy, nodes=coming.nodes, demand=demand, seed=seed)
+    known = typical(asks, share=1.0) if policy == "causeway" else demand
+    chosen = policy_of(policy, nodes=coming.nodes, demand=known, seed=seed)
     ledger = _Ledger(measure=Fragmentation(demand, coming.nodes))
     _place_all(coming, chosen, ledger, progress)
     return Outcome(
