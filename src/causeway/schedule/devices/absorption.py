@@ -60,13 +60,12 @@ class Absorption:
 
     __slots__ = (
         "_by_size",
-        "_cpu_per_milli",
         "_gap_worth",
+        "_milli_per_cpu",
         "_milli_per_task",
-        "_models",
         "_needed",
         "_sets",
-        "_share",
+        "_weights",
     )
 
     def __init__(self, demand: Demand, nodes: Nodes) -> None:
@@ -78,10 +77,10 @@ class Absorption:
         share = np.array([count for _, count in one], dtype=np.float64)
         allowed = np.array([nodes.allows(shape.models) for shape, _ in one], dtype=np.bool_)
         sizes, self._by_size = np.unique(milli, return_inverse=True)
-        self._share: Floats = share / max(1.0, float(share.sum()))
-        self._cpu_per_milli: Floats = milli / np.maximum(1.0, cpu)
-        self._models: Bools = allowed.reshape(len(one), len(nodes.models)).T
-        self._gap_worth = _gap_worth(sizes, milli, self._share)
+        often: Floats = share / max(1.0, float(share.sum()))
+        self._milli_per_cpu: Floats = milli / np.maximum(1.0, cpu)
+        self._weights: Floats = allowed.reshape(len(one), len(nodes.models)).T * often
+        self._gap_worth = _gap_worth(sizes, milli, often)
         self._milli_per_task = sum(s.devices * s.device_milli * n for s, n in pairs) / total
         self._sets = _sets(pairs, total, nodes)
         self._needed = [0.0] * len(self._sets)
@@ -101,10 +100,12 @@ class Absorption:
 
     def of(self, state: State) -> Floats:
         """Return the worth of each row in milli: (rows,)."""
-        gaps = self._gap_worth[state.free_milli].sum(axis=1)[:, self._by_size]
-        by_cpu = state.cpu_milli[:, None] * self._cpu_per_milli
-        filled = np.minimum(gaps, by_cpu) * self._models[state.model]
-        worth: Floats = (filled * self._share).sum(axis=1)
+        gaps = np.take(self._gap_worth[state.free_milli].sum(axis=1), self._by_size, axis=1)
+        filled = state.cpu_milli[:, None] * self._milli_per_cpu
+        np.minimum(gaps, filled, out=filled)
+        filled *= self._weights[state.model]
+        # Not a matrix product: the sum of a row must not depend on the rows beside it.
+        worth: Floats = filled.sum(axis=1)
         for one, needed in zip(self._sets, self._needed, strict=True):
             if needed:
                 worth = worth + needed * one.devices * DEVICE_MILLI * _count(one, state)

@@ -1,7 +1,7 @@
 """Every way to place one task on some nodes, as the states that the nodes would be in afterwards.
 
-A task that shares a device may go to any device with enough left; whole devices are alike, so that
-a task with several, or with none, has one way per node.
+A task that shares a device may go to any device with enough left, and devices of a node with equally
+much left are alike: one way for each amount. A task with whole devices, or none, has one way.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from causeway.schedule.devices.fragmentation import State
 from causeway.schedule.devices.nodes import (
     DEVICE_MILLI,
+    Bools,
     DeviceAsk,
     Floats,
     Ints,
@@ -35,7 +36,7 @@ class Placements:
         """Return all ways, by node and then by device. The task has to fit on each node."""
         free = nodes.free_milli[at]
         if ask.shares:
-            row, device = np.nonzero(free >= ask.device_milli)
+            row, device = np.nonzero((free >= ask.device_milli) & _first_of_each(free))
             left = free[row]
             left[np.arange(len(row)), device] -= ask.device_milli
         else:
@@ -57,3 +58,12 @@ class Placements:
         best = np.full(rows, -np.inf)
         np.maximum.at(best, self.row, scores)
         return best
+
+
+def _first_of_each(free_milli: Ints) -> Bools:
+    """Return which devices are the first of their node with that much left: (rows, devices)."""
+    first = np.ones(free_milli.shape, dtype=np.bool_)
+    for device in range(1, free_milli.shape[1]):
+        earlier = free_milli[:, :device] == free_milli[:, device, None]
+        first[:, device] = ~earlier.any(axis=1)
+    return first
