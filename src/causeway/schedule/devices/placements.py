@@ -1,7 +1,7 @@
 """Every way to place one task on some nodes, as the states that the nodes would be in afterwards.
 
-A task that shares a device may go to any device with enough left, and devices of a node with equally
-much left are alike: one way for each amount. A task with whole devices, or none, has one way.
+A task that shares a device may go to any device with enough left, and devices of a node with
+equally much left are alike: one way for each amount. A task with whole devices, or none, has one.
 """
 
 from __future__ import annotations
