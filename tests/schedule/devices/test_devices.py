@@ -15,10 +15,12 @@ from causeway.schedule.devices import (
     Choice,
     DeviceAsk,
     Fragmentation,
+    Learnt,
     Nodes,
     Packer,
     Policy,
     State,
+    absorbing_what_came,
     best_fit,
     choose,
     clustering,
@@ -29,6 +31,7 @@ from causeway.schedule.devices import (
     random_fit,
     typical,
 )
+from causeway.schedule.devices.absorption import poisson_at_least
 
 ASKS = (
     DeviceAsk(cpu_milli=4000, memory_mib=10),
@@ -45,7 +48,7 @@ POLICIES: dict[str, Callable[[Nodes], Policy]] = {
     "packing": lambda nodes: packing(),
     "clustering": lambda nodes: clustering(),
     "fgd": lambda nodes: least_fragmentation(typical(ASKS), nodes),
-    "causeway": lambda nodes: most_absorbing(typical(ASKS), nodes),
+    "causeway": lambda nodes: most_absorbing(typical(ASKS, share=1.0), nodes),
 }
 
 
@@ -153,6 +156,41 @@ def test_absorption_counts_leftovers_and_cpu() -> None:
     assert worth() == pytest.approx(3 * 470)
     nodes.take(0, (), DeviceAsk(cpu_milli=6500))
     assert worth() == pytest.approx(0.5 * 470)
+
+
+def test_whole_sets_are_kept_when_they_will_be_asked_for() -> None:
+    light, heavy = DeviceAsk(cpu_milli=1, devices=1), DeviceAsk(cpu_milli=2, devices=1)
+    usual = [light, heavy] * 4
+
+    def whole_nodes(demand: list[DeviceAsk]) -> int:
+        names = [f"n{i}" for i in range(4)]
+        nodes = Nodes.of(
+            names, cpu_milli=[12] * 4, memory_mib=[8] * 4, devices=[8] * 4, models=["x"] * 4
+        )
+        fill(Packer(nodes=nodes, policy=most_absorbing(typical(demand), nodes)), [heavy] * 6)
+        return int((nodes.free_milli.sum(axis=1) == 8000).sum())
+
+    # The fifth heavy task would leave light ones without CPU on the first node, and so moves on,
+    assert whole_nodes(usual) == 2
+    # but not to a node that a task of eight devices is likely to need.
+    assert whole_nodes(usual + [DeviceAsk(cpu_milli=8, devices=8)] * 2) == 3
+
+
+def test_demand_is_learnt_from_what_came() -> None:
+    learnt = Learnt(share=1.0)
+    looks = [index for index in range(100) if learnt.see(ASKS[index % 2])]
+    assert looks == [0, 1, 3, 7, 15, 31, 63]
+    assert learnt.demand().counts == (50, 50)
+    nodes = fleet()
+    packer = Packer(nodes=nodes, policy=absorbing_what_came(nodes))
+    placed = fill(packer, list(ASKS) * 5)
+    assert sum(choice is not None for _, choice in placed) > len(ASKS)
+
+
+@pytest.mark.parametrize(("count", "mean"), [(0, 3.0), (3, 0.0), (5, 5.0), (40, 20.0), (250, 250)])
+def test_the_chance_that_sets_are_needed(count: int, mean: float) -> None:
+    drawn = np.random.default_rng(4).poisson(mean, 20_000)
+    assert poisson_at_least(count, mean=mean) == pytest.approx((drawn >= count).mean(), abs=0.02)
 
 
 def test_a_plain_ask_spares_the_cpu_that_devices_need() -> None:

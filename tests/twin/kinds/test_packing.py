@@ -55,6 +55,23 @@ def test_every_arrival_is_accounted_for_and_a_run_repeats(policy: str, traces: P
     assert first.metrics["fragmented_idle_share"] <= 1.0
 
 
+def test_several_lists_are_runs_of_their_own(traces: Path) -> None:
+    (traces / "more.csv").write_text(PODS.replace(",470,", ",500,"))
+    one = KIND.run(OPTIONS, "causeway", 7, traces, quiet)
+    several = PackingOptions(nodes="nodes.csv", pods={"a": "pods.csv.gz", "b": "more.csv"})
+    told: list[float] = []
+    both = KIND.run(several, "causeway", 7, traces, told.append)
+    assert both.metrics["allocation_share_a"] == one.metrics["allocation_share"]
+    assert both.metrics["allocation_share"] == pytest.approx(
+        (both.metrics["allocation_share_a"] + both.metrics["allocation_share_b"]) / 2
+    )
+    assert both.accounting.submitted > one.accounting.submitted
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    with pytest.raises(InvalidInput, match="no list"):
+        KIND.run(PackingOptions(nodes="nodes.csv", pods={}), "fgd", 7, traces, quiet)
+
+
 def test_another_seed_is_another_order(traces: Path) -> None:
     fleet, asks = read(traces, nodes="nodes.csv", pods="pods.csv.gz")
     one, other = (arrivals(fleet, asks, seed=seed, inflation=1.3) for seed in (1, 2))
