@@ -20,8 +20,10 @@ import statistics
 import time
 from pathlib import Path
 
+import numpy as np
+
 from causeway.model.errors import InvalidInput
-from causeway.schedule.devices import Packer, choose, typical
+from causeway.schedule.devices import Packer, typical
 from causeway.twin.kinds.packing.run import policy_of
 from causeway.twin.kinds.packing.trace import Arrivals, arrivals, read
 from report import Report, spread
@@ -55,8 +57,11 @@ def run(policy: str, seed: int, folder: Path) -> tuple[float, float]:
 
 
 def _naive(coming: Arrivals, packer: Packer, row: int) -> float:
-    start = time.process_time()
-    choose(coming.nodes, packer.policy, coming.asks[row])
+    start, ask = time.process_time(), coming.asks[row]
+    every = np.arange(len(coming.nodes), dtype=np.int64)
+    fits = every[coming.nodes.fits(every, ask)]
+    if len(fits):
+        packer.policy.pick(packer.policy.scores(coming.nodes, fits, ask))
     return time.process_time() - start
 
 

@@ -36,79 +36,93 @@ import numpy as np
 
 from causeway.schedule.devices.demand import Demand, Shape
 from causeway.schedule.devices.fragmentation import State
-from causeway.schedule.devices.nodes import DEVICE_MILLI, Bools, Floats, Ints, Nodes
+from causeway.schedule.devices.nodes import DEVICE_MILLI, Floats, Ints, Nodes
 
 NOTICED = 0.15
 """How much the chance that a set is needed may change before it is acted upon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Set:
-    """Tasks of several devices, alike in number and models."""
+class _Sets:
+    """Tasks of several devices, one column for each number of devices and choice of models."""
 
-    devices: int
-    allowed: Bools
-    """By model."""
-    often: float
+    devices: Ints
+    allowed: Floats
+    """1 or 0, by (model, column)."""
+    often: Floats
     """Part of all tasks."""
-    cpu_milli: float
+    cpu_milli: Floats
     """Mean."""
+
+    def count(self, state: State) -> Floats:
+        """Return how many such sets each row has devices and CPU for: (rows, columns)."""
+        whole = (state.free_milli == DEVICE_MILLI).sum(axis=1)[:, None] // self.devices
+        by_cpu = np.floor(state.cpu_milli[:, None] / self.cpu_milli)
+        count: Floats = np.minimum(whole, by_cpu) * self.allowed[state.model]
+        return count
 
 
 class Absorption:
     """The worth of nodes for one demand. `look` takes the state of the fleet into account."""
 
     __slots__ = (
-        "_by_size",
         "_gap_worth",
         "_milli_per_cpu",
         "_milli_per_task",
         "_needed",
         "_sets",
+        "_size",
         "_weights",
     )
 
     def __init__(self, demand: Demand, nodes: Nodes) -> None:
         pairs = list(zip(demand.shapes, demand.counts, strict=True))
-        total = max(1, demand.total)
         one = [(shape, count) for shape, count in pairs if shape.devices == 1]
-        milli = np.array([shape.device_milli for shape, _ in one], dtype=np.int64)
-        cpu = np.array([shape.cpu_milli for shape, _ in one], dtype=np.float64)
-        share = np.array([count for _, count in one], dtype=np.float64)
-        allowed = np.array([nodes.allows(shape.models) for shape, _ in one], dtype=np.bool_)
-        sizes, self._by_size = np.unique(milli, return_inverse=True)
-        often: Floats = share / max(1.0, float(share.sum()))
-        self._milli_per_cpu: Floats = milli / np.maximum(1.0, cpu)
-        self._weights: Floats = allowed.reshape(len(one), len(nodes.models)).T * often
+        total_of_one = max(1, sum(count for _, count in one))
+        columns = sorted({(shape.device_milli, shape.cpu_milli) for shape, _ in one})
+        place = {column: index for index, column in enumerate(columns)}
+        often = np.zeros(len(columns))
+        self._weights: Floats = np.zeros((len(nodes.models), len(columns)))
+        for shape, count in one:
+            column = place[shape.device_milli, shape.cpu_milli]
+            often[column] += count / total_of_one
+            self._weights[nodes.allows(shape.models), column] += count / total_of_one
+        milli = np.array([milli for milli, _ in columns], dtype=np.int64)
+        sizes, self._size = np.unique(milli, return_inverse=True)
+        self._milli_per_cpu: Floats = milli / np.array([max(1.0, cpu) for _, cpu in columns])
         self._gap_worth = _gap_worth(sizes, milli, often)
-        self._milli_per_task = sum(s.devices * s.device_milli * n for s, n in pairs) / total
-        self._sets = _sets(pairs, total, nodes)
-        self._needed = [0.0] * len(self._sets)
+        total_milli = sum(shape.devices * shape.device_milli * count for shape, count in pairs)
+        self._milli_per_task = total_milli / max(1, demand.total)
+        self._sets = _sets(demand, nodes)
+        self._needed: Floats = np.zeros(len(self._sets.devices))
 
     def look(self, nodes: Nodes) -> bool:
         """See how scarce whole sets have become; return whether worths are other than before."""
         state = State.of(nodes, np.arange(len(nodes), dtype=np.int64))
         to_come = float(state.free_milli.sum()) / max(1.0, self._milli_per_task)
-        needed = [
-            poisson_at_least(math.floor(_count(one, state).sum()), mean=to_come * one.often)
-            for one in self._sets
-        ]
-        if all(abs(a - b) <= NOTICED for a, b in zip(needed, self._needed, strict=True)):
+        there = self._sets.count(state).sum(axis=0).tolist()
+        needed = np.array(
+            [
+                poisson_at_least(math.floor(count), mean=to_come * often)
+                for count, often in zip(there, self._sets.often.tolist(), strict=True)
+            ]
+        )
+        if bool((abs(needed - self._needed) <= NOTICED).all()):
             return False
         self._needed = needed
         return True
 
     def of(self, state: State) -> Floats:
         """Return the worth of each row in milli: (rows,)."""
-        gaps = np.take(self._gap_worth[state.free_milli].sum(axis=1), self._by_size, axis=1)
+        gaps = np.take(self._gap_worth[state.free_milli].sum(axis=1), self._size, axis=1)
         filled = state.cpu_milli[:, None] * self._milli_per_cpu
         np.minimum(gaps, filled, out=filled)
         filled *= self._weights[state.model]
         # Not a matrix product: the sum of a row must not depend on the rows beside it.
         worth: Floats = filled.sum(axis=1)
-        for one, needed in zip(self._sets, self._needed, strict=True):
-            if needed:
-                worth = worth + needed * one.devices * DEVICE_MILLI * _count(one, state)
+        if self._needed.any():
+            kept = self._needed * self._sets.devices * DEVICE_MILLI
+            worth = worth + (self._sets.count(state) * kept).sum(axis=1)
         return worth
 
 
@@ -141,31 +155,21 @@ def _gap_worth(sizes: Ints, milli: Ints, share: Floats) -> Floats:
     return worth
 
 
-def _sets(pairs: list[tuple[Shape, int]], total: int, nodes: Nodes) -> list[_Set]:
-    """Return the usual tasks of several devices, by number and models."""
+def _sets(demand: Demand, nodes: Nodes) -> _Sets:
+    """Return the tasks of several devices, by number and models."""
     kinds: dict[tuple[int, tuple[str, ...]], list[tuple[Shape, int]]] = {}
-    for shape, count in pairs:
+    for shape, count in zip(demand.shapes, demand.counts, strict=True):
         if shape.devices > 1:
             kinds.setdefault((shape.devices, tuple(sorted(shape.models))), []).append(
                 (shape, count)
             )
-    found = []
-    for (devices, models), alike in sorted(kinds.items()):
-        tasks = sum(count for _, count in alike)
-        found.append(
-            _Set(
-                devices=devices,
-                allowed=nodes.allows(frozenset(models)),
-                often=tasks / total,
-                cpu_milli=max(1.0, sum(s.cpu_milli * n for s, n in alike) / tasks),
-            )
-        )
-    return found
-
-
-def _count(one: _Set, state: State) -> Floats:
-    """Return how many such sets each row has devices and CPU for."""
-    whole = (state.free_milli == DEVICE_MILLI).sum(axis=1) // one.devices
-    by_cpu = np.floor(state.cpu_milli / one.cpu_milli)
-    count: Floats = np.minimum(whole, by_cpu) * one.allowed[state.model]
-    return count
+    ordered = sorted(kinds.items())
+    tasks = np.array([sum(count for _, count in alike) for _, alike in ordered], dtype=np.float64)
+    cpu = [sum(shape.cpu_milli * count for shape, count in alike) for _, alike in ordered]
+    allowed = [nodes.allows(frozenset(models)) for (_, models), _ in ordered]
+    return _Sets(
+        devices=np.array([devices for (devices, _), _ in ordered], dtype=np.int64),
+        allowed=np.array(allowed, dtype=np.float64).reshape(len(ordered), len(nodes.models)).T,
+        often=tasks / max(1, demand.total),
+        cpu_milli=np.maximum(1.0, np.array(cpu, dtype=np.float64) / tasks),
+    )
