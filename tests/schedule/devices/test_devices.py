@@ -143,9 +143,9 @@ def test_fragmentation_is_what_usual_tasks_cannot_use() -> None:
     assert measure.milli(nodes) == pytest.approx(1400)
 
 
-def test_absorption_counts_leftovers_and_cpu() -> None:
-    part = DeviceAsk(cpu_milli=1000, devices=1, device_milli=470)
-    nodes = Nodes.of(["n"], cpu_milli=[8000], memory_mib=[1], devices=[2], models=["T4"])
+def test_absorption_counts_leftovers_cpu_and_memory() -> None:
+    part = DeviceAsk(cpu_milli=1000, memory_mib=10, devices=1, device_milli=470)
+    nodes = Nodes.of(["n"], cpu_milli=[8000], memory_mib=[90], devices=[2], models=["T4"])
     measure = Absorption(typical([part], share=1.0), nodes)
 
     def worth() -> float:
@@ -154,6 +154,8 @@ def test_absorption_counts_leftovers_and_cpu() -> None:
     assert worth() == pytest.approx(4 * 470)
     nodes.take(0, (0,), part)
     assert worth() == pytest.approx(3 * 470)
+    nodes.take(0, (), DeviceAsk(memory_mib=60))
+    assert worth() == pytest.approx(2 * 470)
     nodes.take(0, (), DeviceAsk(cpu_milli=6500))
     assert worth() == pytest.approx(0.5 * 470)
 

@@ -5,7 +5,7 @@ hopeful or too gloomy, and the worth of a node here mends them. With m over the 
 most one device, p_m how often m comes, s_m its device-milli and c_m its CPU, a node is worth
 
     sum over m of  p_m * min( sum over devices g of  [s_m <= free_g] * fill(free_g) / P(free_g),
-                              cpu / c_m * s_m )
+                              cpu / c_m * s_m,  memory / r_m * s_m )
 
 where fill(f) is the most that tasks of one size can fill of a gap of f milli, and P(f) is how
 often a task comes that fits it. A task goes where the fleet's worth falls least.
@@ -13,8 +13,9 @@ often a task comes that fits it. A task goes where the fleet's worth falls least
 - *What stays over*: a gap of 530 is worth 470 if tasks of 470 are what fills it best, not 530.
 - *Who comes to a gap*: a gap of 190 suits few tasks, yet when the fleet is full these few will
   come to it. So a gap is worth its filling to those that fit, and not less because they are rare.
-- *CPU for all of it*: eight idle devices beside the CPU of one task are worth one task. The bound
-  is not rounded down, so that CPU is spent where there is most beyond what the devices need.
+- *CPU and memory for all of it*: eight idle devices beside the CPU of one task are worth one task.
+  The bounds are not rounded down, so that CPU is spent where there is most beyond what the
+  devices need.
 
 This spreads tasks over nodes, for then there is most to choose from, and soon no node is left with
 all its devices free. So a set of d > 1 whole devices has a worth of its own, d * 1000 times the
@@ -68,6 +69,7 @@ class Absorption:
     __slots__ = (
         "_gap_worth",
         "_milli_per_cpu",
+        "_milli_per_mib",
         "_milli_per_task",
         "_needed",
         "_sets",
@@ -77,19 +79,25 @@ class Absorption:
 
     def __init__(self, demand: Demand, nodes: Nodes) -> None:
         pairs = list(zip(demand.shapes, demand.counts, strict=True))
-        one = [(shape, count) for shape, count in pairs if shape.devices == 1]
-        total_of_one = max(1, sum(count for _, count in one))
-        columns = sorted({(shape.device_milli, shape.cpu_milli) for shape, _ in one})
+        one = [
+            (shape, count, memory_mib)
+            for (shape, count), memory_mib in zip(pairs, demand.memory_mib, strict=True)
+            if shape.devices == 1
+        ]
+        total_of_one = max(1, sum(count for _, count, _ in one))
+        columns = sorted({(shape.device_milli, shape.cpu_milli) for shape, _, _ in one})
         place = {column: index for index, column in enumerate(columns)}
-        often = np.zeros(len(columns))
+        often, memory = np.zeros(len(columns)), np.zeros(len(columns))
         self._weights: Floats = np.zeros((len(nodes.models), len(columns)))
-        for shape, count in one:
+        for shape, count, memory_mib in one:
             column = place[shape.device_milli, shape.cpu_milli]
             often[column] += count / total_of_one
+            memory[column] += count / total_of_one * memory_mib
             self._weights[nodes.allows(shape.models), column] += count / total_of_one
         milli = np.array([milli for milli, _ in columns], dtype=np.int64)
         sizes, self._size = np.unique(milli, return_inverse=True)
         self._milli_per_cpu: Floats = milli / np.array([max(1.0, cpu) for _, cpu in columns])
+        self._milli_per_mib: Floats = milli / np.maximum(1.0, memory / often)
         self._gap_worth = _gap_worth(sizes, milli, often)
         total_milli = sum(shape.devices * shape.device_milli * count for shape, count in pairs)
         self._milli_per_task = total_milli / max(1, demand.total)
@@ -117,6 +125,7 @@ class Absorption:
         gaps = np.take(self._gap_worth[state.free_milli].sum(axis=1), self._size, axis=1)
         filled = state.cpu_milli[:, None] * self._milli_per_cpu
         np.minimum(gaps, filled, out=filled)
+        np.minimum(state.memory_mib[:, None] * self._milli_per_mib, filled, out=filled)
         filled *= self._weights[state.model]
         # Not a matrix product: the sum of a row must not depend on the rows beside it.
         worth: Floats = filled.sum(axis=1)

@@ -6,13 +6,13 @@ and room for whoever asks for a quarter. `typical` is the distribution that Weng
 95% of a workload known beforehand. `Learnt` is the same thing from the tasks that have come so
 far only.
 
-Memory is not part of a shape, as in the original.
+Memory is not part of a shape, as in the original; its mean over a shape's tasks is kept beside.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from causeway.model.errors import InvalidInput
@@ -56,10 +56,14 @@ class Demand:
 
     shapes: tuple[Shape, ...]
     counts: tuple[int, ...]
+    memory_mib: tuple[float, ...]
+    """Mean, by shape."""
 
     def __post_init__(self) -> None:
-        if len(self.shapes) != len(self.counts) or any(count <= 0 for count in self.counts):
-            raise InvalidInput("demand is shapes, each with a count above 0")
+        if len({len(self.shapes), len(self.counts), len(self.memory_mib)}) != 1 or any(
+            count <= 0 for count in self.counts
+        ):
+            raise InvalidInput("demand is shapes, each with a count above 0 and its memory")
 
     @property
     def total(self) -> int:
@@ -74,10 +78,13 @@ def typical(asks: Iterable[DeviceAsk], *, share: float = TYPICAL_SHARE) -> Deman
     >>> [shape.devices for shape in typical([one] * 19 + [two]).shapes]
     [1]
     """
-    return _commonest(Counter(Shape.of(ask) for ask in asks), share)
+    learnt = Learnt(share=share)
+    for ask in asks:
+        learnt.see(ask)
+    return learnt.demand()
 
 
-def _commonest(seen: Counter[Shape], share: float) -> Demand:
+def _commonest(seen: Counter[Shape], memory_mib: Counter[Shape], share: float) -> Demand:
     ranked = sorted(seen.items(), key=lambda item: (item[1], item[0].order), reverse=True)
     wanted, reached, kept = share * seen.total(), 0, 0
     while kept < len(ranked) and reached < wanted:
@@ -86,6 +93,7 @@ def _commonest(seen: Counter[Shape], share: float) -> Demand:
     return Demand(
         shapes=tuple(shape for shape, _ in ranked[:kept]),
         counts=tuple(count for _, count in ranked[:kept]),
+        memory_mib=tuple(memory_mib[shape] / count for shape, count in ranked[:kept]),
     )
 
 
@@ -96,29 +104,21 @@ class Learnt:
 
     share: float = TYPICAL_SHARE
     seen: Counter[Shape] = field(default_factory=Counter)
+    total: int = 0
+    _memory_mib: Counter[Shape] = field(default_factory=Counter)
     _next: int = 1
 
     def see(self, ask: DeviceAsk) -> bool:
         """Count one more task; return whether the demand should be read anew."""
-        self.seen[Shape.of(ask)] += 1
-        if self.seen.total() < self._next:
+        shape = Shape.of(ask)
+        self.seen[shape] += 1
+        self._memory_mib[shape] += ask.memory_mib
+        self.total += 1
+        if self.total < self._next:
             return False
         self._next *= 2
         return True
 
     def demand(self) -> Demand:
         """Return the typical shapes so far."""
-        return _commonest(self.seen, self.share)
-
-
-def asks_of(shapes: Sequence[Shape]) -> tuple[DeviceAsk, ...]:
-    """Return one task of each shape."""
-    return tuple(
-        DeviceAsk(
-            cpu_milli=shape.cpu_milli,
-            devices=shape.devices,
-            device_milli=shape.device_milli or 1000,
-            models=shape.models,
-        )
-        for shape in shapes
-    )
+        return _commonest(self.seen, self._memory_mib, self.share)

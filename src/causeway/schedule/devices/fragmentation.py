@@ -28,6 +28,7 @@ class State:
     """What matters of some nodes: equal columns, a row each."""
 
     cpu_milli: Ints
+    memory_mib: Ints
     model: Ints
     free_milli: Ints
     """(rows, devices)."""
@@ -36,7 +37,10 @@ class State:
     def of(cls, nodes: Nodes, at: Ints) -> State:
         """Return the state of those rows."""
         return cls(
-            cpu_milli=nodes.cpu_milli[at], model=nodes.model[at], free_milli=nodes.free_milli[at]
+            cpu_milli=nodes.cpu_milli[at],
+            memory_mib=nodes.memory_mib[at],
+            model=nodes.model[at],
+            free_milli=nodes.free_milli[at],
         )
 
 

@@ -48,6 +48,7 @@ class Placements:
         here = at[row]
         after = State(
             cpu_milli=nodes.cpu_milli[here] - ask.cpu_milli,
+            memory_mib=nodes.memory_mib[here] - ask.memory_mib,
             model=nodes.model[here],
             free_milli=left,
         )
