@@ -25,6 +25,7 @@ MODULES: Mapping[str, str] = {
     "domains": "domains",
     "elastic": "elastic",
     "packing": "packing",
+    "queue": "queue",
     "spot": "spot",
     "stages": "stages",
 }
