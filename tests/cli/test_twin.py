@@ -55,7 +55,12 @@ def test_the_report_is_one_file_that_fetches_nothing(tmp_path: Path, out: str) -
     assert "<script" not in page
     assert "src=" not in page
     assert page.replace('xmlns="http://www.w3.org/2000/svg"', "").count("http") == 0
-    for word in ("Completion time", "Queueing delay", "queued", "Allocated and busy share"):
+    for word in (
+        "Completion time",
+        "Time to the first start",
+        "queued",
+        "Allocated and busy share",
+    ):
         assert word in page
 
 

@@ -156,6 +156,8 @@ class _Line:
 def _progress(outlook: Outlook, now_s: float) -> str:
     from causeway.twin.words import seconds
 
+    if outlook.done == outlook.count:
+        return f"{outlook.count} runs, done"
     left = outlook.left_s(now_s)
     if left is None:
         ahead = "no estimate yet"

@@ -30,7 +30,7 @@ COLOURS = (
     "var(--part-5, #59636e)",
     "var(--part-6, #b0306a)",
 )
-DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2", "12 4")
+DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,14 +196,23 @@ def _grid(frame: _Frame, axes: Axes) -> Svg:
         y = frame.y(y_value)
         parts.append(el("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, stroke=_GRID))
         parts.append(el("text", plain(y_value), x=_LEFT - 6, y=y + 4, text_anchor="end"))
-        x_value = frame.x_low + i / 4 * (frame.x_high - frame.x_low)
-        said = 10.0**x_value if axes.x_log else x_value
-        parts.append(
-            el("text", plain(said), x=frame.x(x_value), y=_HEIGHT - 26, text_anchor="middle")
-        )
+    for at, said in _ticks(frame, log=axes.x_log):
+        x = frame.x(at)
+        anchor = "end" if x > _WIDTH - 40 else "middle"
+        parts.append(el("text", said, x=x, y=_HEIGHT - 26, text_anchor=anchor))
     words = f"{axes.y}   over   {axes.x}"
     parts.append(el("text", words, x=_LEFT, y=_HEIGHT - 8))
     return el("g", *parts, font_size="11", fill=_INK)
+
+
+def _ticks(frame: _Frame, *, log: bool) -> list[tuple[float, str]]:
+    """Return places and words along x; on a logarithmic axis those of powers of ten."""
+    if log:
+        powers = range(math.ceil(frame.x_low), math.floor(frame.x_high) + 1)
+        if len(powers) >= 2:
+            return [(float(power), f"{10**power:,}") for power in powers]
+    found = [frame.x_low + i / 4 * (frame.x_high - frame.x_low) for i in range(5)]
+    return [(at, plain(10.0**at if log else at)) for at in found]
 
 
 def _key(label: str, index: int) -> Svg:

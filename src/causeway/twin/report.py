@@ -153,7 +153,7 @@ def _jobs(results: Results) -> list[Svg]:
     parts = [el("h2", "Jobs (the first seed of each policy)")]
     for title, late, early in (
         ("Completion time", "end_s", "arrival_s"),
-        ("Queueing delay", "start_s", "arrival_s"),
+        ("Time to the first start", "start_s", "arrival_s"),
     ):
         lines = [
             Line(label=policy, points=_distribution(t[late] - t[early]))

@@ -30,15 +30,19 @@ class Ranked:
         ranks: Ranks,
         *,
         length_s: Sequence[float] | None = None,
+        stop_cost_s: float = 0.0,
     ) -> None:
         """With `length_s` it is an oracle: what is left of a job is its rank, and `ranks` is moot.
 
-        What is left is taken without what stopping costs.
+        What is left is taken without what stopping costs. With `stop_cost_s` a running job gives
+        way only to one whose rank is better by the device-seconds that stopping it wastes; that
+        has a meaning where ranks are device-seconds.
         """
         self._room = room
         self._devices = devices
         self._ranks = ranks
         self._length_s = length_s
+        self._stop_cost_s = stop_cost_s
         count = len(devices)
         self._age_s = [0.0] * count
         """How long a job had run when it last stood still."""
@@ -49,7 +53,7 @@ class Ranked:
         """Of an oracle's running job: the instant of its end, which is what is left plus now."""
         self._runs: set[int] = set()
         self._worst: list[Key] = []
-        """Running jobs, worst first, as (-rank, -row); entries that are out of date are skipped."""
+        """Running jobs, worst first, as (-hold, -row); entries that are out of date are skipped."""
         self._lines: dict[int, list[Key]] = {}
         """Waiting jobs by devices, best first."""
         self.waiting = 0
@@ -78,7 +82,7 @@ class Ranked:
         """A running job has come to the end of its level."""
         self._level[job] += 1
         self._rank[job] = self._ranks.rank(self._devices[job], self._level[job])
-        heappush(self._worst, (-self._rank[job], -job))
+        heappush(self._worst, (-self._hold(job), -job))
 
     def decide(self, now_s: float) -> tuple[Sequence[int], Sequence[int]]:
         """Return the jobs to start and the running jobs to stop now; a job may be in both."""
@@ -145,7 +149,7 @@ class Ranked:
         found: list[Key] = []
         while self._worst:
             worst = (-self._worst[0][0], -self._worst[0][1])
-            stale = worst[1] not in self._runs or worst[0] != self._rank[worst[1]]
+            stale = worst[1] not in self._runs or worst[0] != self._hold(worst[1])
             # One that stopped and runs again by the same rank has two entries, side by side.
             if stale or (found and found[-1] == self._worst[0]):
                 heappop(self._worst)
@@ -160,6 +164,10 @@ class Ranked:
                 heappush(self._worst, entry)
             return []
         return [-row for _, row in found]
+
+    def _hold(self, job: int) -> float:
+        """Return the rank that another has to better to make a running job stop."""
+        return self._rank[job] - self._devices[job] * self._stop_cost_s
 
     def _stop(self, job: int, now_s: float) -> Held:
         self._runs.discard(job)
@@ -179,7 +187,7 @@ class Ranked:
         self._runs.add(job)
         if self._length_s is not None:
             self._rank[job] = since_s + self._length_s[job] - self._age_s[job]
-        heappush(self._worst, (-self._rank[job], -job))
+        heappush(self._worst, (-self._hold(job), -job))
 
     def _rank_anew(self) -> None:
         """Rank every job again, because what is known of their lengths has changed."""
@@ -190,5 +198,5 @@ class Ranked:
             heapify(line)
         for job in self._runs:
             self._rank[job] = self._ranks.rank(self._devices[job], self._level[job])
-        self._worst = [(-self._rank[job], -job) for job in self._runs]
+        self._worst = [(-self._hold(job), -job) for job in self._runs]
         heapify(self._worst)

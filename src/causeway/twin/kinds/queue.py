@@ -190,8 +190,11 @@ def _queue(
         return Fair(room, devices, tenant.tolist())
     if policy == "srtf":
         return Ranked(room, devices, Learned(), length_s=length_s)
-    ranks = Attained(options.las_edges_device_s) if policy == "las" else Learned()
-    return Ranked(room, devices, ranks)
+    if policy == "las":
+        return Ranked(room, devices, Attained(options.las_edges_device_s))
+    # A checkpoint is half of its interval old, on average, when a job is stopped.
+    stop_cost_s = options.restart_s + options.checkpoint_s / 2.0
+    return Ranked(room, devices, Learned(), stop_cost_s=stop_cost_s)
 
 
 KIND = Kind(options=Options, policies=POLICIES, run=run)
