@@ -45,6 +45,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     load: float = 0.8
     tenants: int = 8
     trace: str = ""
+    devices: Literal["accelerators", "cpus"] = "accelerators"
+    """What a job's devices are: what it asked for of accelerators, or of cores."""
     pools: str = ""
     """CSV of pools with their nodes: columns `vc` and `node num`."""
     nodes: int = 16
@@ -134,7 +136,7 @@ def _trace(options: Options, fleet: dict[str, int], seed: int, data: Path) -> Tr
             tenants=options.tenants,
             seed=seed,
         )
-    trace = load(data / options.trace, options.format)
+    trace = load(data / options.trace, options.format, cpus=options.devices == "cpus")
     if options.first:
         trace = trace.window(np.arange(len(trace)) < options.first)
     if options.window_s and len(trace):

@@ -3,10 +3,9 @@
     sacct --allusers --allocations --parsable2 --starttime 2025-01-01 \\
       --format JobID,User,Account,Partition,Submit,Start,End,State,AllocTRES,ReqTRES,Timelimit
 
-Devices are `gres/gpu` of what was allocated, or asked for where nothing was; a job that asked for
-none counts its nodes' processors with `--format ...` and the option `devices = "cpu"` of the
-scenario. Steps (`12.batch`) belong to their job and are not jobs: they are passed over, because
-`--allocations` leaves them out anyway. A job that never began or has not ended is set aside.
+Devices are `gres/gpu` of what was allocated, or asked for where nothing was. Steps (`12.batch`)
+belong to their job and are passed over; `--allocations` leaves them out anyway. A job that never
+began or has not ended is set aside.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from causeway.twin.traces.text import Line, lines
-from causeway.twin.traces.trace import Row, Trace, collect
+from causeway.twin.traces.trace import Row
 
 NEEDS = ("JobID", "Submit", "Start", "End", "State")
 _NEVER = frozenset({"", "Unknown", "None"})
@@ -25,12 +24,8 @@ _DAYS = re.compile(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?$")
 _UNITS_MIB = {"K": 2.0**-10, "M": 1.0, "G": 2.0**10, "T": 2.0**20}
 
 
-def accounting(path: Path) -> Trace:
-    """Return the trace of a file of `sacct --parsable2`."""
-    return collect(_rows(path), source=path.name)
-
-
-def _rows(path: Path) -> Iterator[Row]:
+def accounting(path: Path) -> Iterator[Row]:
+    """Yield the jobs of a file of `sacct --parsable2`."""
     for line in lines(path, delimiter="|", needs=NEEDS):
         if "." not in line.text_of("JobID"):
             yield _row(line)
