@@ -93,7 +93,7 @@ def placed(text: str, name: str, part: str) -> str:
     >>> placed("top\\n", "a", "x") == placed(placed("top\\n", "a", "y"), "a", "x")
     True
     """
-    first, last = f"<!-- experiment {name} -->", f"<!-- end of {name} -->"
+    first, last = f"<!-- experiment:{name} -->", f"<!-- /experiment:{name} -->"
     whole = f"{first}\n{part.strip()}\n{last}\n"
     before, mark, rest = text.partition(first)
     if not mark:
