@@ -8,4 +8,7 @@ drawn on by the twin, which measures it on real traces, and knows no trace itsel
     clairvoyant  the least cost with the future known
     availability how spot comes and goes, learnt from what was seen
     thrift       our policy: the least expected cost under what was learnt
+    windows      the cheapest hours of any window, exactly
+    forecast     what the next hours will be like, from the hours before them
+    deferral     when a job that may wait runs, by our rule and by those of others
 """

@@ -21,6 +21,7 @@ from causeway.twin.outcome import Outcome
 from causeway.twin.scenario import Scenario
 
 MODULES: Mapping[str, str] = {
+    "carbon": "carbon",
     "deadline": "deadline",
     "domains": "domains",
     "elastic": "elastic",
