@@ -65,6 +65,8 @@ class Token(StrEnum):
     """Work of higher priority goes first."""
     DEADLINE = "deadline"
     """It could not finish here before its deadline."""
+    BETTER_HOUR = "better_hour"
+    """A later hour before its deadline is expected to be cheaper or cleaner."""
     DEPENDENCY = "dependency"
     """It waits for another job to finish."""
     BACKOFF = "backoff"

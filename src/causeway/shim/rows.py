@@ -46,6 +46,7 @@ _REASONS = {
     "budget": "AssocGrpBillingMinutes", "quota": "AssocGrpCpuLimit", "fair_share": "Priority",
     "priority": "Priority", "array_limit": "JobArrayTaskLimit", "dependency": "Dependency",
     "data_gravity": "Resources",
+    "better_hour": "BeginTime",
     "backoff": "BeginTime", "no_islands": "PartitionDown", "cordoned": "ReqNodeNotAvail",
     "unhealthy": "ReqNodeNotAvail", "sibling": "Resources", "deadline": "DeadLine",
 }  # fmt: skip

@@ -10,5 +10,6 @@ drawn on by the twin, which measures it on real traces, and knows no trace itsel
     thrift       our policy: the least expected cost under what was learnt
     windows      the cheapest hours of any window, exactly
     forecast     what the next hours will be like, from the hours before them
+    when         the decision for one job, now or later, with its reasons and its exchange
     deferral     when a job that may wait runs, by our rule and by those of others
 """
