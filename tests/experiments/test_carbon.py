@@ -52,3 +52,14 @@ def test_ours_beats_what_looks_at_yesterday_only(data: Path, name: str) -> None:
     assert ours > 0.6
     for other in ("threshold", "lowest_window"):
         assert ours > 1.2 * replay(data, name, other, **some).metrics["bound_share"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["carbon-places", "carbon-places-100ms"])
+def test_places_are_as_published_and_ours_needs_no_future(data: Path, name: str) -> None:
+    scenario = read(EXPERIMENTS / f"{name}.toml")
+    for policy, figures in scenario.published.items():
+        got = replay(data, name, policy).metrics
+        for metric, published in figures.items():
+            assert got[metric] == pytest.approx(published, rel=0.001)
+    assert replay(data, name, "causeway").metrics["bound_share"] > 0.97

@@ -22,6 +22,7 @@ from causeway.twin.scenario import Scenario
 
 MODULES: Mapping[str, str] = {
     "carbon": "carbon",
+    "carbon_places": "carbon_places",
     "deadline": "deadline",
     "domains": "domains",
     "elastic": "elastic",
