@@ -52,6 +52,8 @@ class Asking:
     as the curve foretells; ends at the most devices that it may have."""
     goodput_fair: float = 0.0
     """With an equal share of the fleet, had it been one node; what Pollux compares with."""
+    known: bool = True
+    """Whether `goodput` comes from something measured, or is a guess."""
     work_left: float | None = None
     """Progress to the end that its author named; None where none was named."""
     work_done: float = 0.0

@@ -17,7 +17,12 @@ import polars as pl
 from causeway.model.errors import InvalidInput
 from causeway.schedule.elastic.asking import Fleet
 from causeway.twin.kinds import Kind, Progress
-from causeway.twin.kinds.elastic.deciding import by_optimus, by_pollux, by_tiresias
+from causeway.twin.kinds.elastic.deciding import (
+    by_causeway,
+    by_optimus,
+    by_pollux,
+    by_tiresias,
+)
 from causeway.twin.kinds.elastic.driving import Decide, Series, drive
 from causeway.twin.kinds.elastic.profiles import (
     FOLDER,
@@ -25,11 +30,16 @@ from causeway.twin.kinds.elastic.profiles import (
     read_applications,
     table,
 )
-from causeway.twin.kinds.elastic.training import Job
+from causeway.twin.kinds.elastic.training import Job, Learnt
 from causeway.twin.outcome import Accounting, Columns, Outcome
 
 FIXED = frozenset({"tiresias", "optimus"})
 """Policies whose jobs keep the batch that their author chose."""
+
+OURS = ("causeway", "causeway-untold", "causeway-alone")
+"""Told how long jobs are; not told; told, but each job learns its curve by itself."""
+SHARED = frozenset({"causeway", "causeway-untold"})
+"""Policies under which jobs of one application learn their curve together, as a ledger allows."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +90,8 @@ def _decide(policy: str, solo: frozenset[str]) -> Decide:
         return by_tiresias()
     if policy == "optimus":
         return by_optimus(solo)
+    if policy in OURS:
+        return by_causeway(solo, told=policy != "causeway-untold")
     return by_pollux(solo)
 
 
@@ -94,10 +106,15 @@ def _jobs(options: Options, policy: str, seed: int, folder: Path) -> list[Job]:
     applications = read_applications(
         folder, device=options.device, samples_most=options.samples_most
     )
-    return [
+    jobs = [
         _job(row, applications, options=options, policy=policy)
         for row in rows.iter_rows(named=True)
     ]
+    if policy in SHARED:
+        learnt = {name: Learnt() for name in applications}
+        for job in jobs:
+            job.learnt = learnt[job.application.name]
+    return jobs
 
 
 def _job(
@@ -188,4 +205,4 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-KIND = Kind(options=Options, policies=("tiresias", "optimus", "pollux"), run=run)
+KIND = Kind(options=Options, policies=("tiresias", "optimus", "pollux", *OURS), run=run)

@@ -2,7 +2,8 @@
 
 Tiresias sees what authors asked for and what was attained. Optimus has, as in the Pollux study, an
 oracle: true times per step and the steps that are left. Pollux sees the speeds that each job's own
-curve foretells, and nothing of what is left.
+curve foretells, and nothing of what is left. Ours sees the same, and, where `told`, the work to the
+end of the last epoch, in the units in which progress is counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from causeway.schedule.elastic.asking import Asking, Fleet
+from causeway.schedule.elastic.causeway import causeway
 from causeway.schedule.elastic.curve import Floats
 from causeway.schedule.elastic.goodput import cut
 from causeway.schedule.elastic.optimus import optimus
@@ -105,6 +107,26 @@ def by_pollux(solo: frozenset[str]) -> Decide:
                 )
             )
         return pollux(askings, fleet)
+
+    return decide
+
+
+def by_causeway(solo: frozenset[str], *, told: bool) -> Decide:
+    """Return ours, with the authors' word on how long their jobs are, or without."""
+
+    def decide(jobs: Sequence[Job], fleet: Fleet, _: float) -> dict[str, Shape]:
+        askings = [
+            Asking(
+                name=job.name,
+                held=job.held,
+                goodput=job.speeds(devices_most(job, fleet, solo), fleet.per_node),
+                known=job.known,
+                work_left=job.application.work - job.work_done if told else None,
+                work_done=job.work_done,
+            )
+            for job in jobs
+        ]
+        return causeway(askings, fleet)
 
     return decide
 

@@ -26,6 +26,8 @@ class Learnt:
 
     def __init__(self) -> None:
         self.curve: Curve | None = None
+        self.noise_first: Noise | None = None
+        """In the first epoch of the first job of it."""
         self.devices_most = 0
         self._seen: dict[tuple[int, int, int], tuple[float, float]] = {}
 
@@ -80,7 +82,7 @@ class Job:
         self.batch_asked = batch
         """Fixed by its author; None where the job may choose."""
         self.learnt = learnt or Learnt()
-        self.noise: Noise | None = None
+        self._noise: Noise | None = None
         self.held: Shape = ()
         self.batch = Batch(samples=0, passes=1)
         self.epoch = 0
@@ -133,11 +135,13 @@ class Job:
         size = self.batch.size(devices)
         stepped_s, exchange_s = self.application.times(placement, self.batch.samples)
         passed_s = stepped_s - exchange_s
-        self.noise = self.application.noise(size, self.epoch)
+        self._noise = noise = self.application.noise(size, self.epoch)
+        if self.learnt.noise_first is None:
+            self.learnt.noise_first = noise
         self.learnt.see(
             len(placement), devices, samples=self.batch.samples, timed=(stepped_s, passed_s)
         )
-        worth = gain(self.noise, size / self.application.limits.batch_first)
+        worth = gain(noise, size / self.application.limits.batch_first)
         return worth / (stepped_s + passed_s * (self.batch.passes - 1))
 
     def _choose(self) -> None:
@@ -158,6 +162,16 @@ class Job:
             )
             cap = limits.batch_most // (devices * int(passes[0]))
             self.batch = Batch(samples=min(int(samples[0]), cap), passes=int(passes[0]))
+
+    @property
+    def noise(self) -> Noise | None:
+        """What is known of its gradients: its own last epoch, or another job's first."""
+        return self._noise or self.learnt.noise_first
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured of its speed and of its gradients."""
+        return self.learnt.curve is not None and self.noise is not None
 
     def speeds(self, devices_most: int, per_node: int) -> Floats:
         """Return the goodput that the curve foretells on 0, 1, ... devices, tightly placed."""

@@ -1,0 +1,117 @@
+"""Ours: devices where they bring the most weighted progress, the weight by rank of what is left.
+
+For jobs of equal, concave speed-up k^p on a divisible fleet the mean completion time is least when
+the j-th largest of them (1 = largest) gets a share of the fleet that grows with j in a known way
+(heSRPT: Berg, Vesilo and Harchol-Balter, SIGMETRICS 2020). Read backwards, that share is what
+maximises the sum of weight x speed with
+
+    weight(j) = (j^q - (j-1)^q)^(1-p),   q = 1/(1-p)
+
+so a small remainder weighs more, but never everything. The weight is all that is taken from it:
+speeds are each job's own learnt curve, devices and nodes are whole, the division is exact
+(`divide`), and p is what the curves say, the mean elasticity from one device to an equal share.
+A job's remainder and its speed are both measured against its goodput on an equal share of the
+fleet, so that a job that scales badly counts as the long one that it is.
+
+A change of shape must pay within a horizon: goodput on another share counts for
+(horizon - restart) / horizon. A job of which nothing is known yet gets devices first of all,
+however few: a minute tells its curve, and nothing else does.
+
+What it has to be told is the work that is left, as a training script knows it (steps or epochs
+to go). Where that is not said, a job is taken to have as much left as it has had, in powers of
+four: with heavy-tailed lengths that is what an age foretells, and steps keep the ranks still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from causeway.schedule.elastic.allot import divide
+from causeway.schedule.elastic.asking import Asking, Fleet
+from causeway.schedule.elastic.curve import Floats
+from causeway.schedule.elastic.pack import Shape, devices_of, pack
+
+HORIZON_S = 300.0
+"""In which a change of shape has to pay for its restart: some rounds, an epoch or two."""
+_AGE_STEP = 4.0
+_FIRST_S = 60.0
+"""Left of a job that nobody told of and nothing is known of."""
+
+
+def causeway(askings: Sequence[Asking], fleet: Fleet) -> dict[str, Shape]:
+    """Return who runs where."""
+    fair = max(fleet.devices // len(askings), 1)
+    unit = [float(asking.goodput[min(fair, asking.devices_most)]) for asking in askings]
+    left_s = [_left_s(asking, speed) for asking, speed in zip(askings, unit, strict=True)]
+    weights = rank_weights(left_s, elasticity(askings, fair))
+    values = [
+        _value(asking, fleet, scale=weight / speed)
+        for asking, weight, speed in zip(askings, weights, unit, strict=True)
+    ]
+    first = 1.0 + sum(float(value.max()) for value in values)
+    for asking, value in zip(askings, values, strict=True):
+        if not asking.known:
+            value[1:] = first
+    order = sorted(range(len(askings)), key=left_s.__getitem__)
+    shares = divide([values[index] for index in order], fleet.devices)
+    return pack(
+        {askings[index].name: share for index, share in zip(order, shares, strict=True)},
+        {asking.name: asking.held for asking in askings},
+        nodes=fleet.nodes,
+        per_node=fleet.per_node,
+    )
+
+
+def rank_weights(left_s: Sequence[float], elasticity: float) -> list[float]:
+    """Return each job's weight by the rank of its remainder; equal ones share their weights.
+
+    >>> [round(weight, 3) for weight in rank_weights([9.0, 1.0, 4.0], 0.5)]
+    [1.0, 2.236, 1.732]
+    """
+    power = 1.0 / (1.0 - elasticity)
+    order = sorted(range(len(left_s)), key=lambda index: -left_s[index])
+    by_rank = [
+        (rank**power - (rank - 1) ** power) ** (1.0 - elasticity)
+        for rank in range(1, len(order) + 1)
+    ]
+    weights = [0.0] * len(left_s)
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and left_s[order[stop]] == left_s[order[start]]:
+            stop += 1
+        for index in order[start:stop]:
+            weights[index] = sum(by_rank[start:stop]) / (stop - start)
+        start = stop
+    return weights
+
+
+def elasticity(askings: Sequence[Asking], fair: int) -> float:
+    """Return p: the mean over known jobs of log(speed-up) / log(devices) on an equal share."""
+    devices = max(fair, 2)
+    found = [
+        math.log(asking.goodput[at] / asking.goodput[1]) / math.log(at)
+        for asking in askings
+        if asking.known and (at := min(devices, asking.devices_most)) > 1
+    ]
+    return min(max(sum(found) / len(found), 0.05), 0.95) if found else 0.5
+
+
+def _left_s(asking: Asking, speed: float) -> float:
+    """Return the seconds to the end on an equal share, as told or as the past foretells."""
+    if not asking.known:
+        return _FIRST_S
+    if asking.work_left is not None:
+        return asking.work_left / speed
+    past_s = max(asking.work_done / speed, _FIRST_S)
+    return _FIRST_S * _AGE_STEP ** math.floor(math.log(past_s / _FIRST_S, _AGE_STEP))
+
+
+def _value(asking: Asking, fleet: Fleet, *, scale: float) -> Floats:
+    held = devices_of(asking.held)
+    paid = max(HORIZON_S - fleet.restart_s, 0.0) / HORIZON_S
+    shares = np.arange(len(asking.goodput))
+    return np.asarray(scale * asking.goodput * np.where(shares == held, 1.0, paid))
