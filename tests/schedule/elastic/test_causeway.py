@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causeway.schedule.elastic.asking import Asking, Fleet
-from causeway.schedule.elastic.causeway import causeway, elasticity, rank_weights
+from causeway.schedule.elastic.causeway import causeway, elasticity, ranks
 from causeway.schedule.elastic.pack import devices_of
 
 FLEET = Fleet(nodes=2, per_node=4, restart_s=30.0)
@@ -22,16 +22,30 @@ def shares(*askings: Asking) -> list[int]:
     return [devices_of(shapes.get(asking.name, ())) for asking in askings]
 
 
-@given(st.lists(st.floats(1.0, 1e6), min_size=1, max_size=12), st.floats(0.05, 0.95))
-def test_less_left_never_weighs_less(left_s: list[float], power: float) -> None:
-    weights = rank_weights(left_s, power)
-    ordered = [weight for _, weight in sorted(zip(left_s, weights, strict=True))]
-    assert all(a >= b - 1e-9 for a, b in pairwise(ordered))
-    assert min(weights) == pytest.approx(weights[left_s.index(max(left_s))])
+@given(
+    st.lists(st.tuples(st.floats(1.0, 1e6), st.booleans()), min_size=1, max_size=12),
+)
+def test_ranks_sum_as_if_each_pair_were_decided(jobs: list[tuple[float, bool]]) -> None:
+    left_s, told = (np.array(column) for column in zip(*jobs, strict=True))
+    rank = ranks(left_s, told)
+    count = len(jobs)
+    assert rank.sum() == pytest.approx(count * (count + 1) / 2)
+    assert rank.min() >= 1.0 - 1e-9
 
 
-def test_equals_weigh_alike() -> None:
-    assert rank_weights([5.0, 5.0], 0.5) == [pytest.approx((1 + 3**0.5) / 2)] * 2
+@given(st.lists(st.floats(1.0, 1e6), min_size=2, max_size=12), st.booleans())
+def test_less_left_never_ranks_lower(left_s: list[float], told: bool) -> None:
+    rank = ranks(np.array(sorted(left_s)), np.full(len(left_s), told))
+    assert all(a >= b - 1e-6 for a, b in pairwise(rank))
+
+
+def test_the_chance_is_that_of_the_tail() -> None:
+    """Two that were not told, ages 1 and 3: integrate the tail instead of the closed form."""
+    x = np.linspace(0.0, 4000.0, 2_000_001)
+    density = 1.0 / (1.0 + x) ** 2
+    outlasts = float(np.trapezoid(density * 3.0 / (3.0 + x), x))
+    rank = ranks(np.array([1.0, 3.0]), np.array([False, False]))
+    assert rank[0] - 1.0 == pytest.approx(outlasts, abs=1e-3)
 
 
 def test_elasticity_is_that_of_the_curves() -> None:

@@ -18,8 +18,10 @@ A change of shape must pay within a horizon: goodput on another share counts for
 however few: a minute tells its curve, and nothing else does.
 
 What it has to be told is the work that is left, as a training script knows it (steps or epochs
-to go). Where that is not said, a job is taken to have as much left as it has had, in powers of
-four: with heavy-tailed lengths that is what an age foretells, and steps keep the ranks still.
+to go). Where that is not said, only a chance is known: of a job that has had `a` seconds, that it
+goes on for more than x is taken to be a / (a + x), the heavy tail that lengths of training jobs
+have, with no scale of its own. A job's rank is then one more than the number of others that are
+expected to outlast it, and need not be whole (`ranks`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causeway.schedule.elastic.allot import divide
 from causeway.schedule.elastic.asking import Asking, Fleet
@@ -36,9 +39,8 @@ from causeway.schedule.elastic.pack import Shape, devices_of, pack
 
 HORIZON_S = 300.0
 """In which a change of shape has to pay for its restart: some rounds, an epoch or two."""
-_AGE_STEP = 4.0
 _FIRST_S = 60.0
-"""Left of a job that nobody told of and nothing is known of."""
+"""What a job is taken to have had when it has had next to nothing, or nothing is known of it."""
 
 
 def causeway(askings: Sequence[Asking], fleet: Fleet) -> dict[str, Shape]:
@@ -46,7 +48,9 @@ def causeway(askings: Sequence[Asking], fleet: Fleet) -> dict[str, Shape]:
     fair = max(fleet.devices // len(askings), 1)
     unit = [float(asking.goodput[min(fair, asking.devices_most)]) for asking in askings]
     left_s = [_left_s(asking, speed) for asking, speed in zip(askings, unit, strict=True)]
-    weights = rank_weights(left_s, elasticity(askings, fair))
+    told = np.array([asking.work_left is not None for asking in askings])
+    rank, power = ranks(np.array(left_s), told), elasticity(askings, fair)
+    weights = (rank ** (1 / (1 - power)) - (rank - 1) ** (1 / (1 - power))) ** (1 - power)
     values = [
         _value(asking, fleet, scale=weight / speed)
         for asking, weight, speed in zip(askings, weights, unit, strict=True)
@@ -65,28 +69,27 @@ def causeway(askings: Sequence[Asking], fleet: Fleet) -> dict[str, Shape]:
     )
 
 
-def rank_weights(left_s: Sequence[float], elasticity: float) -> list[float]:
-    """Return each job's weight by the rank of its remainder; equal ones share their weights.
+def ranks(left_s: Floats, told: NDArray[np.bool_]) -> Floats:
+    """Return each job's rank from the largest remainder: 1 + the chances that others outlast it.
 
-    >>> [round(weight, 3) for weight in rank_weights([9.0, 1.0, 4.0], 0.5)]
-    [1.0, 2.236, 1.732]
+    `left_s` is the remainder where `told`, else what the job has had so far.
+
+    >>> ranks(np.array([9.0, 1.0, 4.0]), np.array([True, True, True]))
+    array([1., 3., 2.])
+    >>> ranks(np.array([5.0, 5.0]), np.array([False, False]))
+    array([1.5, 1.5])
     """
-    power = 1.0 / (1.0 - elasticity)
-    order = sorted(range(len(left_s)), key=lambda index: -left_s[index])
-    by_rank = [
-        (rank**power - (rank - 1) ** power) ** (1.0 - elasticity)
-        for rank in range(1, len(order) + 1)
-    ]
-    weights = [0.0] * len(left_s)
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and left_s[order[stop]] == left_s[order[start]]:
-            stop += 1
-        for index in order[start:stop]:
-            weights[index] = sum(by_rank[start:stop]) / (stop - start)
-        start = stop
-    return weights
+    mine, other = left_s[None, :], left_s[:, None]
+    ratio = other / mine
+    away = np.abs(ratio - 1.0) > 1e-3
+    apart = np.where(away, ratio - 1.0, 1.0)
+    both_guessed = np.where(away, ratio * (apart - np.log(ratio)) / apart**2, 0.5)
+    both_told = np.where(other > mine, 1.0, np.where(other < mine, 0.0, 0.5))
+    one_told = other / (other + mine)
+    same = told[:, None] == told[None, :]
+    chance = np.where(same, np.where(told[None, :], both_told, both_guessed), one_told)
+    np.fill_diagonal(chance, 0.0)
+    return np.asarray(1.0 + chance.sum(axis=0))
 
 
 def elasticity(askings: Sequence[Asking], fair: int) -> float:
@@ -101,13 +104,12 @@ def elasticity(askings: Sequence[Asking], fair: int) -> float:
 
 
 def _left_s(asking: Asking, speed: float) -> float:
-    """Return the seconds to the end on an equal share, as told or as the past foretells."""
+    """Return the seconds to the end on an equal share where it is told, else those behind it."""
     if not asking.known:
         return _FIRST_S
     if asking.work_left is not None:
         return asking.work_left / speed
-    past_s = max(asking.work_done / speed, _FIRST_S)
-    return _FIRST_S * _AGE_STEP ** math.floor(math.log(past_s / _FIRST_S, _AGE_STEP))
+    return max(asking.work_done / speed, _FIRST_S)
 
 
 def _value(asking: Asking, fleet: Fleet, *, scale: float) -> Floats:
