@@ -43,8 +43,9 @@ from wire import Connection, connect, head_of
 
 COHORTS, QUEUES, NOMINAL, BORROW = 5, 6, 20, 100
 CPUS = COHORTS * QUEUES * NOMINAL
-NEWS_GAP_S = 0.02
-"""As the real agent: what happens within a moment goes together in one exchange."""
+NEWS_GAP_S, IN_FLIGHT = 0.02, 4
+"""As the real agent: what happens within a moment goes together in one exchange, and so many
+exchanges may be under way."""
 BOUND_S = 66.0
 MAKESPAN_S_MAX, USAGE_MIN, LARGE_S_MAX = 82.0, 0.80, 16.0
 PEER = {"makespan": 351.1, "usage": 0.559, "large": 16.5, "medium": 76.8, "small": 215.5}
@@ -109,6 +110,10 @@ class Sleeper(Island):
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     on_air: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the centre has answered a sync."""
+    trips_ms: list[float] = field(default_factory=list)
+    """How long each exchange took that told news."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _told_s: float = 0.0
     _known: str = ""
     _handled: int = 0
     _inventory_told: bool = False
@@ -121,7 +126,8 @@ class Sleeper(Island):
     async def _serve(self, connection: Connection, head: bytes) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold(connection, head))
-            group.create_task(self._tell(await connect(self.port), head))
+            for _ in range(IN_FLIGHT):
+                group.create_task(self._tell(await connect(self.port), head))
 
     async def _hold(self, connection: Connection, head: bytes) -> None:
         while True:
@@ -129,13 +135,17 @@ class Sleeper(Island):
 
     async def _tell(self, connection: Connection, head: bytes) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
+            async with self._turn:
+                await self._news.wait()
+                await asyncio.sleep(max(0.0, self._told_s + NEWS_GAP_S - time.monotonic()))
+                self._told_s = time.monotonic()
+            began_s = time.monotonic()
             await self._exchange(connection, head)
-            await asyncio.sleep(NEWS_GAP_S)
+            self.trips_ms.append((time.monotonic() - began_s) * 1000)
 
     async def _exchange(self, connection: Connection, head: bytes) -> None:
         self.syncs += 1
+        self._news.clear()
         now_s = time.monotonic()
         fresh = now_s - self._health_s >= HEALTH_S
         self._health_s = now_s if fresh else self._health_s
@@ -235,6 +245,7 @@ class Run:
     centre_cpu_s: float
     bench_cpu_s: float
     centre_rss_mb: float
+    trips_ms: list[float]
     late_ms: list[float]
     """How long after its time each job was accepted."""
 
@@ -333,6 +344,7 @@ def once(share: float) -> Run:
             centre_cpu_s=used_s,
             bench_cpu_s=own_s,
             centre_rss_mb=rss_mb(centre),
+            trips_ms=island.trips_ms,
             late_ms=late_ms,
         )
 
@@ -378,6 +390,12 @@ def tell(report: Report, runs: list[Run], share: float) -> None:
     )
     evictions = [float(sum(s.evictions for s in run.stories)) for run in runs]
     late = sorted(ms for run in runs for ms in run.late_ms)
+    trips = sorted(ms for run in runs for ms in run.trips_ms)
+    report.row(
+        "the island's exchanges that tell of a start or an end",
+        measured=f"{len(trips) // len(runs):,}; p50 {statistics.median(trips):.0f} ms, "
+        f"p99 {trips[int(0.99 * len(trips))]:.0f} ms",
+    )
     report.row(
         "preemptions; acceptance of a submission after its time",
         measured=f"{statistics.median(evictions):,.0f}; p50 {statistics.median(late):.0f} ms, "
