@@ -138,6 +138,9 @@ class Sleeper(Island):
             async with self._turn:
                 await self._news.wait()
                 await asyncio.sleep(max(0.0, self._told_s + NEWS_GAP_S - time.monotonic()))
+                if not self._news.is_set():
+                    # The held exchange came back in between, and its successor told it.
+                    continue
                 self._told_s = time.monotonic()
             began_s = time.monotonic()
             await self._exchange(connection, head)
