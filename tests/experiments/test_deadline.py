@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,12 @@ TOLERANCE = 0.1 + 0.0005
 """0.1, and what the published figures were rounded by."""
 
 
-def shares(name: str) -> tuple[dict[str, float], dict[str, float]]:
+def shares(name: str, data: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Return the deadline share of each policy, and the share of promises that it kept."""
     scenario = read(HERE / f"{name}.toml")
     kind, options = kind_of(scenario)
-    folder = Path(os.environ["CAUSEWAY_DATA"])
     ran = {
-        policy: kind.run(options, policy, 0, folder, lambda share: None).metrics
+        policy: kind.run(options, policy, 0, data, lambda share: None).metrics
         for policy in scenario.policies
     }
     return (
@@ -32,12 +30,12 @@ def shares(name: str) -> tuple[dict[str, float], dict[str, float]]:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["elasticflow-cluster01", "elasticflow-cluster10"])
-def test_the_published_shares_come_back_and_ours_is_above(name: str) -> None:
+def test_the_published_shares_come_back_and_ours_is_above(name: str, data: Path) -> None:
     published = {
         policy: figures["deadline_share"]
         for policy, figures in read(HERE / f"{name}.toml").published.items()
     }
-    met, kept = shares(name)
+    met, kept = shares(name, data)
     for policy in ("edf", "gandiva", "tiresias", "elasticflow"):
         assert met[policy] == pytest.approx(published[policy], abs=TOLERANCE), policy
     four = ("edf", "gandiva", "tiresias", "elasticflow")
@@ -48,7 +46,7 @@ def test_the_published_shares_come_back_and_ours_is_above(name: str) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["elasticflow-cluster06", "elasticflow-t4"])
-def test_ours_is_above_where_gpus_are_short(name: str) -> None:
-    met, kept = shares(name)
+def test_ours_is_above_where_gpus_are_short(name: str, data: Path) -> None:
+    met, kept = shares(name, data)
     assert met["causeway"] > met["elasticflow"] + 0.03
     assert kept["causeway"] == 1.0

@@ -28,6 +28,7 @@ MODULES: Mapping[str, str] = {
     "elastic": "elastic",
     "packing": "packing",
     "queue": "queue",
+    "rounds": "rounds",
     "spot": "spot",
     "stages": "stages",
 }
