@@ -97,6 +97,15 @@ def test_an_admission_says_when_the_curve_binds() -> None:
     assert 1000 < said.earliest_s <= 1000.25 + FLEET.slot_s
 
 
+def test_who_has_no_deadline_hinders_nobody() -> None:
+    best_effort = Job(key=0, left=1e6, deadline_s=math.inf, promised=True)
+    said = admit(0.0, Job(key=9, left=3900, deadline_s=1000), [best_effort], FLEET)
+    assert said.promised
+    both = causeway(0.0, [best_effort, Job(key=9, left=3900, deadline_s=1000)], FLEET)
+    assert both.gpus[9] == 8
+    assert both.ends_s[0] > 1000
+
+
 def test_a_burst_promises_many_small_jobs_rather_than_one_large() -> None:
     burst = [Job(key=0, left=3900, deadline_s=1000)] + [
         Job(key=key, left=900, deadline_s=1000) for key in range(1, 8)

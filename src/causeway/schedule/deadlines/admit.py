@@ -16,9 +16,9 @@ from causeway.schedule.deadlines.decision import Fleet
 from causeway.schedule.deadlines.horizon import Horizon, Plan, least_share
 from causeway.schedule.deadlines.training import Curve, Training, feasible_alone
 
-PAUSES_PADDED = 4
-"""How many resizes a promise has room for where only who is resized pauses. Two are those of a plan
-of two levels, two those of spare GPUs that come and go."""
+PAUSES_PADDED = 2
+"""How many resizes a promise has room for where only who is resized pauses: a plan of two levels
+has two, its start and its turn."""
 EARLIEST_TRIES = 40
 """Halvings of the search for the earliest deadline; each is one whole plan."""
 
@@ -147,7 +147,8 @@ def _earliest(now_s: float, job: Training, promised: Sequence[Training], fleet: 
         plan, late = _beside(now_s, padded(job, fleet, by_s=by_s), promised, fleet)
         return plan is not None and set(late) <= base
 
-    last_s = max((other.deadline_s for other in promised), default=now_s)
+    dated = [other.deadline_s for other in promised if other.deadline_s < math.inf]
+    last_s = max(dated, default=now_s)
     pad_s = padded(job, fleet, by_s=0.0)
     far_s = (
         max(last_s, now_s) + 2 * fleet.slot_s - pad_s.deadline_s + pad_s.left / job.curve.rates[0]

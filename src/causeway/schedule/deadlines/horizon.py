@@ -9,11 +9,12 @@ until its deadline.
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from causeway.schedule.deadlines.training import Curve, Work
+from causeway.schedule.deadlines.training import Curve, Training, Work
 
 TOLERANCE_S = 1e-6
 """What sums of floating-point seconds may be off by."""
@@ -37,6 +38,11 @@ class Plan:
             if start <= now_s < end:
                 return gpus
         return 0
+
+    def resizes(self, held: int) -> int:
+        """Return how often it changes the GPUs of a job that holds so many now."""
+        counts = [held, *(gpus for _, _, gpus in self.steps)]
+        return sum(one != other for one, other in itertools.pairwise(counts))
 
     @property
     def gpu_s(self) -> float:
@@ -167,6 +173,24 @@ def soonest(horizon: Horizon, training: Work) -> Plan:
         left -= rate * (starts[index + 1] - start)
         _add(steps, (start, starts[index + 1], gpus))
     raise AssertionError("a fleet that is never free again has no soonest end")
+
+
+def steady(horizon: Horizon, training: Training) -> Plan | None:
+    """Return the plan that leaves a job what it holds until it is done; None: that is too late.
+
+    Nothing is resized, so nothing pauses.
+    """
+    level = training.curve.fits(training.held)
+    if level < 0 or training.curve.counts[level] != training.held:
+        return None
+    need_s = training.left / training.curve.rates[level]
+    ends_s = horizon.starts[0] + need_s
+    end = horizon.starts[0] + _whole_slots(need_s, horizon.slot_s)
+    if ends_s > training.deadline_s:
+        return None
+    if min(horizon.free[: bisect_left(horizon.starts, end)]) < training.held:
+        return None
+    return Plan(((horizon.starts[0], end, training.held),), ends_s)
 
 
 def next_level(curve: Curve, gpus: int) -> int:

@@ -24,9 +24,12 @@ from collections.abc import Sequence
 
 from causeway.schedule.deadlines.admit import padded_share
 from causeway.schedule.deadlines.decision import Decision, Fleet
-from causeway.schedule.deadlines.horizon import Horizon, Plan, least_share, soonest
+from causeway.schedule.deadlines.horizon import Horizon, Plan, least_share, soonest, steady
 from causeway.schedule.deadlines.peers import by_deadline, give_spare, next_change
 from causeway.schedule.deadlines.training import Training, feasible_alone
+
+RESIZES_TRIED = 4
+"""Up to how many resizes of its own a plan without padding may pay for."""
 
 
 def causeway(now_s: float, jobs: Sequence[Training], fleet: Fleet) -> Decision:
@@ -109,11 +112,20 @@ class Line:
     def _lay_tight(self, job: Training) -> None:
         """Plan a promised job whose padding has been used, in its place of the line."""
         self.tight.add(job.key)
-        plan = least_share(self.horizon, job, by_s=job.deadline_s - self._fleet.pause_s)
+        plan = steady(self.horizon, job) or self._with_its_own_pauses(job)
         plan = plan or least_share(self.horizon, job, by_s=job.deadline_s)
         plan = plan or soonest(self.horizon, job)
         self.horizon.take(plan)
         self.plans[job.key] = plan
+
+    def _with_its_own_pauses(self, job: Training) -> Plan | None:
+        """Return a plan that is in time although each of its resizes is paid for."""
+        for resizes in range(1, RESIZES_TRIED + 1):
+            spent_s = resizes * self._fleet.pause_s
+            plan = least_share(self.horizon, job, by_s=job.deadline_s - spent_s)
+            if plan is None or plan.resizes(job.held) <= resizes:
+                return plan
+        return None
 
     def _leaver(self, at: int) -> int | None:
         """Return who leaves for the job at a place to fit, perhaps itself; None: nobody may."""
