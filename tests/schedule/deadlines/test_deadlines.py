@@ -84,7 +84,7 @@ def test_an_admission_names_what_binds_and_what_could_be_promised() -> None:
     assert said.binding is Binding.PROMISES
     assert said.hindered_by == (0,)
     assert 1000 < said.earliest_s < 1500
-    assert "1 promised jobs need the GPUs until then" in said.sentence(0.0)
+    assert "a promised job needs the GPUs until then" in said.sentence(0.0)
     again = admit(0.0, Job(key=9, left=1000, deadline_s=said.earliest_s), full, FLEET)
     assert again.promised
     assert again.binding is Binding.NOTHING

@@ -50,9 +50,11 @@ class Admission:
         """Return the answer for a person."""
         if self.promised:
             return f"the deadline is promised; it would end {self.ends_s - now_s:.0f} s from now"
+        others = len(self.hindered_by)
+        who = "a promised job needs" if others == 1 else f"{others} promised jobs need"
         why = {
             Binding.CURVE: "the whole fleet would be too slow for it",
-            Binding.PROMISES: f"{len(self.hindered_by)} promised jobs need the GPUs until then",
+            Binding.PROMISES: f"{who} the GPUs until then",
         }[self.binding]
         if self.earliest_s == math.inf:
             return f"the deadline is not promised: {why}; no later one could be either"
