@@ -24,7 +24,7 @@ def shares(name: str, data: Path) -> tuple[dict[str, float], dict[str, float]]:
     }
     return (
         {policy: metrics["deadline_share"] for policy, metrics in ran.items()},
-        {policy: metrics["promise_kept_share"] for policy, metrics in ran.items()},
+        {policy: metrics.get("promise_kept_share", 0.0) for policy, metrics in ran.items()},
     )
 
 

@@ -318,7 +318,6 @@ def _outcome(entries: list[Entry], ledger: Ledger, fleet: Fleet) -> Outcome:
         "feasible_alone_share": _share(feasible, count),
         "promised_share": _share(promised, count),
         "promised_at_once_share": _share(at_once, count),
-        "promise_kept_share": _share(met & promised, int(promised.sum())),
         "declined_share": _share(refused, count),
         "jct_s_mean": float(jct.mean()) if done.any() else math.nan,
         "makespan_s": span_s,
@@ -327,6 +326,8 @@ def _outcome(entries: list[Entry], ledger: Ledger, fleet: Fleet) -> Outcome:
         "decisions": float(ledger.decisions),
         "resizes_per_job": ledger.resizes / count if count else 0.0,
     }
+    if promised.any():
+        metrics["promise_kept_share"] = _share(met & promised, int(promised.sum()))
     return Outcome(
         metrics=metrics,
         accounting=Accounting(
