@@ -300,34 +300,26 @@ def run(options: Options, policy: str, seed: int, data_folder: Path, progress: P
 
 
 def _outcome(entries: list[Entry], ledger: Ledger, fleet: Fleet) -> Outcome:
+    """Return the figures, the tables and the accounting of a run."""
     count = len(entries)
-    submitted = np.array([entry.submitted_s for entry in entries])
-    deadline = np.array([entry.deadline_s for entry in entries])
-    feasible = np.array([entry.feasible for entry in entries])
-    ended, declined = ledger.ended_s, ledger.declined_s
-    done, refused = np.isfinite(ended), np.isfinite(declined)
-    met = done & (ended <= deadline + 1e-6)
-    promised = np.isfinite(ledger.promised_s)
-    at_once = promised & (ledger.promised_s <= submitted + 2 * fleet.slot_s)
-    span_s = float(ended[done].max() - submitted.min()) if done.any() else 0.0
-    offered = span_s * fleet.gpus
-    allocated = float(ledger.gpu_s.sum())
-    jct = (ended - submitted)[done]
-    metrics = {
-        "deadline_share": _share(met, count),
+    columns = _columns(entries, ledger)
+    done, refused = np.isfinite(columns["ended_s"]), np.isfinite(columns["declined_s"])
+    start_s = float(columns["submitted_s"].min()) if count else 0.0
+    span_s = float(columns["ended_s"][done].max()) - start_s if done.any() else 0.0
+    offered, allocated = span_s * fleet.gpus, float(ledger.gpu_s.sum())
+    feasible = np.array([entry.feasible for entry in entries], dtype=bool)
+    metrics = _promises(columns, fleet) | {
         "feasible_alone_share": _share(feasible, count),
-        "promised_share": _share(promised, count),
-        "promised_at_once_share": _share(at_once, count),
         "declined_share": _share(refused, count),
-        "jct_s_mean": float(jct.mean()) if done.any() else math.nan,
+        "jct_s_mean": float((columns["ended_s"] - columns["submitted_s"])[done].mean())
+        if done.any()
+        else math.nan,
         "makespan_s": span_s,
         "allocation_share": allocated / offered if offered else 0.0,
         "busy_share": ledger.busy_s / offered if offered else 0.0,
         "decisions": float(ledger.decisions),
         "resizes_per_job": ledger.resizes / count if count else 0.0,
     }
-    if promised.any():
-        metrics["promise_kept_share"] = _share(met & promised, int(promised.sum()))
     return Outcome(
         metrics=metrics,
         accounting=Accounting(
@@ -340,16 +332,7 @@ def _outcome(entries: list[Entry], ledger: Ledger, fleet: Fleet) -> Outcome:
             device_s_idle=offered - allocated,
         ),
         tables={
-            "jobs": {
-                "submitted_s": submitted,
-                "deadline_s": deadline,
-                "first_s": ledger.first_s,
-                "promised_s": ledger.promised_s,
-                "declined_s": declined,
-                "ended_s": ended,
-                "gpu_s": ledger.gpu_s,
-                "met": met,
-            },
+            "jobs": columns,
             "series": {
                 "at_s": np.array([at for at, _, _ in ledger.series]),
                 "gpus_held": np.array([held for _, held, _ in ledger.series]),
@@ -357,6 +340,35 @@ def _outcome(entries: list[Entry], ledger: Ledger, fleet: Fleet) -> Outcome:
             },
         },
     )
+
+
+def _columns(entries: list[Entry], ledger: Ledger) -> dict[str, np.ndarray]:
+    deadline = np.array([entry.deadline_s for entry in entries])
+    return {
+        "submitted_s": np.array([entry.submitted_s for entry in entries]),
+        "deadline_s": deadline,
+        "first_s": ledger.first_s,
+        "promised_s": ledger.promised_s,
+        "declined_s": ledger.declined_s,
+        "ended_s": ledger.ended_s,
+        "gpu_s": ledger.gpu_s,
+        "met": np.isfinite(ledger.ended_s) & (ledger.ended_s <= deadline + 1e-6),
+    }
+
+
+def _promises(columns: dict[str, np.ndarray], fleet: Fleet) -> dict[str, float]:
+    """Return what was promised and met; of no promises there is no share that was kept."""
+    met, count = columns["met"], len(columns["met"])
+    promised = np.isfinite(columns["promised_s"])
+    soon_s = columns["submitted_s"] + 2 * fleet.slot_s
+    shares = {
+        "deadline_share": _share(met, count),
+        "promised_share": _share(promised, count),
+        "promised_at_once_share": _share(promised & (columns["promised_s"] <= soon_s), count),
+    }
+    if promised.any():
+        shares["promise_kept_share"] = _share(met & promised, int(promised.sum()))
+    return shares
 
 
 def _share(which: np.ndarray, of: int) -> float:
