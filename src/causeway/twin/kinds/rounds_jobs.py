@@ -1,8 +1,8 @@
 """The jobs of Shockwave's traces: how they are read, and how one changes its batch while it runs.
 
 A job is steps at a batch; when the batch changes, the epochs done and to do stay what they were and
-the steps are counted anew. Speeds are Gavel's tables of throughput: steps a second by model, batch and
-GPUs.
+the steps are counted anew. Speeds are Gavel's tables of throughput: steps a second by model, batch
+and GPUs.
 """
 
 from __future__ import annotations
