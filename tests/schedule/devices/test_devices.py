@@ -25,6 +25,7 @@ from causeway.schedule.devices import (
     choose,
     clustering,
     dot_product,
+    in_slices,
     least_fragmentation,
     most_absorbing,
     packing,
@@ -241,3 +242,40 @@ def test_nodes_that_mean_nothing_are_refused() -> None:
             Nodes.of(["n"], **{**good, key: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         Nodes.of([], cpu_milli=[], memory_mib=[], devices=[], models=[])
+
+
+def test_devices_of_one_island_go_together() -> None:
+    nodes = Nodes.of(
+        ["split", "joined"],
+        cpu_milli=[90, 99],
+        memory_mib=[9, 9],
+        devices=[4, 4],
+        models=["x", "x"],
+    )
+    islands = np.array([[0, 0, 1, 1], [0, 1, 1, 1]])
+    three, two = DeviceAsk(devices=3), DeviceAsk(devices=2)
+    # Best fit alone would take the first node; only on the second is one island enough.
+    assert choose(nodes, best_fit(), three) == choose(nodes, best_fit(), three, islands=None)
+    choice = choose(nodes, best_fit(), three, islands=islands)
+    assert choice is not None
+    assert (choice.name, choice.devices) == ("joined", (1, 2, 3))
+    nodes.take(1, choice.devices, three)
+    pair = choose(nodes, best_fit(), two, islands=islands)
+    assert pair is not None
+    assert (pair.name, pair.devices) == ("split", (0, 1))
+    spread = choose(nodes, best_fit(), three, islands=islands)
+    assert spread is not None
+    assert (spread.name, spread.devices) == ("split", (0, 1, 2))
+    assert choose(nodes, best_fit(), DeviceAsk(devices=5), islands=islands) is None
+    with pytest.raises(InvalidInput):
+        choose(nodes, best_fit(), two, islands=islands[:1])
+
+
+@given(milli=st.integers(1, 1000))
+def test_a_share_becomes_the_smallest_slice_that_holds_it(milli: int) -> None:
+    sizes = (143, 286, 429, 571)
+    cut = in_slices(DeviceAsk(devices=1, device_milli=milli), sizes).device_milli
+    assert cut in (*sizes, 1000)
+    assert cut >= milli
+    assert not any(milli <= size < cut for size in sizes)
+    assert in_slices(ASKS[6], sizes) == ASKS[6]

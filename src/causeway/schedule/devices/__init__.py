@@ -10,7 +10,7 @@ from causeway.schedule.devices.absorption import Absorption
 from causeway.schedule.devices.demand import Demand, Learnt, Shape, typical
 from causeway.schedule.devices.fragmentation import Fragmentation, State
 from causeway.schedule.devices.nodes import DEVICE_MILLI, Choice, DeviceAsk, Nodes
-from causeway.schedule.devices.packer import Packer, choose
+from causeway.schedule.devices.packer import Packer
 from causeway.schedule.devices.policies import (
     Policy,
     absorbing_what_came,
@@ -22,6 +22,7 @@ from causeway.schedule.devices.policies import (
     packing,
     random_fit,
 )
+from causeway.schedule.devices.topology import choose, in_slices
 
 __all__ = [
     "DEVICE_MILLI",
@@ -41,6 +42,7 @@ __all__ = [
     "choose",
     "clustering",
     "dot_product",
+    "in_slices",
     "least_fragmentation",
     "most_absorbing",
     "packing",

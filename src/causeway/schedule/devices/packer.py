@@ -82,8 +82,3 @@ class Packer:
             if len(here):
                 known.scores[here] = self.policy.scores(self.nodes, here, ask)
         return known.scores
-
-
-def choose(nodes: Nodes, policy: Policy, ask: DeviceAsk) -> Choice | None:
-    """Return where one task would go, comparing every node: for a single decision."""
-    return Packer(nodes=nodes, policy=policy).choose(ask)
