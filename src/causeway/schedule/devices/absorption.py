@@ -24,8 +24,9 @@ sets, when their number is Poisson with the mean that is to be expected until th
 While there are many sets that chance is nothing; it rises to 1 when they become as few as are
 still to come.
 
-There is nothing to set. It knows what FGD knows, how often each shape comes (all of them, not the
-commonest 95%: tasks of eight devices are rare), and can learn it from the tasks that have come.
+Nothing in it is fitted; the one number below is how stale a chance may be. It knows what FGD
+knows, how often each shape comes (all of them, not the commonest 95%: tasks of eight devices are
+rare), and can learn it from the tasks that have come.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from causeway.schedule.devices.fragmentation import State
 from causeway.schedule.devices.nodes import DEVICE_MILLI, Floats, Ints, Nodes
 
 NOTICED = 0.15
-"""How much the chance that a set is needed may change before it is acted upon."""
+"""How much the chance that a set is needed may change before it is acted upon: acting on it makes
+every remembered score void."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

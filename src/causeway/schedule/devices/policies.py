@@ -54,7 +54,8 @@ def learns_nothing(ask: DeviceAsk) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How to place one task. Scores of a node may be remembered until the node changes."""
+    """How to place one task. Scores of a node may be remembered until the node changes. A policy
+    that hears is for one packer only."""
 
     scores: Callable[[Nodes, Ints, DeviceAsk], Floats]
     """A score for each of those rows, on all of which the task fits; the highest wins."""

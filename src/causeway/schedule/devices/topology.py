@@ -31,6 +31,7 @@ def choose(
         return Packer(nodes=nodes, policy=policy).choose(ask)
     if islands.shape != nodes.free_milli.shape:
         raise InvalidInput("islands name one island for each device of each node")
+    policy.hears(ask)
     every = np.arange(len(nodes), dtype=np.int64)
     fits = every[nodes.fits(every, ask)]
     if not len(fits):
