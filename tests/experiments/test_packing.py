@@ -43,7 +43,7 @@ def published(policy: str, seed: int) -> float:
 @pytest.mark.parametrize("policy", THEIR_NAMES)
 def test_published_runs_come_out_to_the_last_digit(policy: str) -> None:
     scenario = read(EXPERIMENTS / "openb-default.toml")
-    for seed in scenario.seeds[:3]:
+    for seed in scenario.seeds[:2]:
         ours = 100 * allocation(scenario, policy, seed)
         assert ours == pytest.approx(published(policy, seed), abs=0.011)
 
