@@ -32,6 +32,7 @@ from causeway.schedule.devices import (
     random_fit,
     typical,
 )
+from causeway.schedule.devices import packer as packer_module
 from causeway.schedule.devices.absorption import poisson_at_least
 
 ASKS = (
@@ -101,6 +102,19 @@ def test_remembered_scores_choose_as_fresh_ones_do(
     assert (nodes.free_milli == empty.free_milli).all()
     assert (nodes.cpu_milli == empty.cpu_milli).all()
     assert not nodes.held.any()
+
+
+def test_memory_starts_again_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packer_module, "ASKS_MAX", 2)
+    monkeypatch.setattr(packer_module, "CHANGES_MAX", 3)
+    nodes = fleet()
+    policy = best_fit()
+    packer = Packer(nodes=nodes, policy=policy)
+    for ask in list(ASKS) * 4:
+        choice = packer.choose(ask)
+        assert choice == choose(nodes, policy, ask)
+        if choice is not None:
+            packer.take(ask, choice)
 
 
 def test_random_takes_only_what_fits_and_repeats_with_its_seed() -> None:

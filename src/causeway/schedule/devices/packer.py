@@ -16,7 +16,8 @@ from causeway.schedule.devices.nodes import Choice, DeviceAsk, Floats, Nodes
 from causeway.schedule.devices.policies import Policy
 
 ASKS_MAX = 4096
-"""Distinct asks that are remembered; beyond it the memory starts again from nothing."""
+CHANGES_MAX = 1_000_000
+"""Distinct asks and changes that are remembered; beyond it the memory starts again from nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,12 +54,17 @@ class Packer:
     def take(self, ask: DeviceAsk, choice: Choice) -> None:
         """Give the task that place."""
         self.nodes.take(choice.node, choice.devices, ask)
-        self._changed.append(choice.node)
+        self._note(choice.node)
 
     def release(self, ask: DeviceAsk, choice: Choice) -> None:
         """Take the place back, when the task has ended."""
         self.nodes.release(choice.node, choice.devices, ask)
-        self._changed.append(choice.node)
+        self._note(choice.node)
+
+    def _note(self, node: int) -> None:
+        self._changed.append(node)
+        if len(self._changed) > CHANGES_MAX:
+            self._forget()
 
     def _forget(self) -> None:
         self._known.clear()

@@ -26,6 +26,7 @@ from causeway.schedule.devices import DEVICE_MILLI, DeviceAsk, Nodes
 from causeway.twin.kinds.packing.gostream import GoStream
 
 DRAWN_ELSEWHERE = 10
+ARRIVALS_MAX = 10_000_000
 _NODE_COLUMNS = {"sn": str, "cpu_milli": int, "memory_mib": int, "gpu": int, "model": str}
 _POD_COLUMNS = {
     "name": str,
@@ -49,13 +50,13 @@ class Arrivals:
 
 def read(folder: Path, *, nodes: str, pods: str) -> tuple[pl.DataFrame, tuple[DeviceAsk, ...]]:
     """Return the nodes by name, and what each task asks for, by the tasks' names."""
-    fleet = _table(folder / nodes, _NODE_COLUMNS).sort("sn")
+    fleet = _table(folder / nodes, _NODE_COLUMNS).sort("sn", maintain_order=True)
     tasks = _table(folder / pods, _POD_COLUMNS)
     if "gpu_spec" not in tasks.columns:
         tasks = tasks.with_columns(gpu_spec=pl.lit("", dtype=pl.String))
     tasks = tasks.with_columns(pl.col("gpu_spec").cast(pl.String).fill_null(""))
-    rows = tasks.with_row_index("line", offset=2).sort("name").iter_rows(named=True)
-    asks = [_ask(row, pods) for row in rows]
+    rows = tasks.with_row_index("line", offset=2).sort("name", maintain_order=True)
+    asks = [_ask(row, pods) for row in rows.iter_rows(named=True)]
     return fleet, tuple(asks)
 
 
@@ -71,15 +72,12 @@ def arrivals(
     total = sum(ask.total_milli for ask in asks)
     if total <= 0 or target <= 0:
         raise InvalidInput("neither the fleet nor the tasks may be without devices")
-    while total > target:
-        total -= asks[order.pop(stream.below(len(order)))].total_milli
-    while total < target:
-        drawn = stream.below(len(asks))
-        # The original stops by what the task asks of each device, not of all: so does this.
-        if total + (asks[drawn].devices and asks[drawn].device_milli) > target:
-            break
-        total += asks[drawn].total_milli
-        order.append(drawn)
+    if total > target:
+        _drop(order, asks, stream, surplus_milli=total - target)
+    else:
+        order += _drawn_again(asks, stream, missing_milli=target - total)
+    if not order:
+        raise InvalidInput(f"no task is left at {inflation} times the devices of the fleet")
     for _ in range(DRAWN_ELSEWHERE):
         stream.word()
     rank = stream.permutation(len(fleet))
@@ -92,6 +90,29 @@ def arrivals(
         models=named["model"].to_list(),
     )
     return Arrivals(nodes=nodes, asks=tuple(asks), order=tuple(order))
+
+
+def _drop(
+    order: list[int], asks: Sequence[DeviceAsk], stream: GoStream, *, surplus_milli: float
+) -> None:
+    """Drop tasks at random until so much less is asked for."""
+    while surplus_milli > 0 and order:
+        surplus_milli -= asks[order.pop(stream.below(len(order)))].total_milli
+
+
+def _drawn_again(asks: Sequence[DeviceAsk], stream: GoStream, *, missing_milli: float) -> list[int]:
+    """Return tasks drawn at random until so much more is asked for, but for the last of them."""
+    drawn: list[int] = []
+    while missing_milli > 0:
+        if len(drawn) >= ARRIVALS_MAX:
+            raise InvalidInput(f"{ARRIVALS_MAX:,} more tasks do not ask for as much as they should")
+        row = stream.below(len(asks))
+        # The original stops by what the task asks of each device, not of all: so does this.
+        if (asks[row].devices and asks[row].device_milli) > missing_milli:
+            break
+        missing_milli -= asks[row].total_milli
+        drawn.append(row)
+    return drawn
 
 
 def _table(path: Path, columns: dict[str, type]) -> pl.DataFrame:
