@@ -65,6 +65,14 @@ def test_what_if_there_were_more_nodes_or_more_work(tmp_path: Path) -> None:
     assert half.tables["series"]["allocated_share"].max() <= 1.0
 
 
+def test_a_fleet_can_be_sized_by_what_is_asked_of_it(tmp_path: Path) -> None:
+    rows = "".join(f"{10 * i},80,4\n" for i in range(101))
+    (tmp_path / "t.csv").write_text("arrival,duration_s,devices\n" + rows)
+    found = _go("fifo", tmp_path, format="csv", trace="t.csv", nodes=0, load=0.8)
+    # 101 jobs of 320 device-seconds over 1,000 s are 32.3 devices: 41 at 80%, six nodes of eight.
+    assert found.accounting.device_s_offered == pytest.approx(48 * 1080.0)
+
+
 def test_a_seed_chooses_the_stretch_of_a_history(tmp_path: Path) -> None:
     rows = "".join(f"{i},5,1\n" for i in range(100))
     (tmp_path / "t.csv").write_text("arrival,duration_s,devices\n" + rows)
@@ -72,6 +80,13 @@ def test_a_seed_chooses_the_stretch_of_a_history(tmp_path: Path) -> None:
     counts = [_go("fifo", tmp_path, seed, **base).tables["jobs"]["arrival_s"] for seed in (1, 2)]
     assert all(18 <= len(arrivals) <= 21 for arrivals in counts)
     assert not np.array_equal(counts[0], counts[1])
+
+
+def test_a_seed_can_name_the_history(tmp_path: Path) -> None:
+    for seed, took in ((1, 5), (12, 7)):
+        (tmp_path / f"c{seed:02d}.csv").write_text(f"arrival,duration_s\n0,{took}\n")
+    base: dict[str, Any] = {"format": "csv", "trace": "c{seed}.csv"}
+    assert [_go("fifo", tmp_path, s, **base).metrics["makespan_s"] for s in (1, 12)] == [5.0, 7.0]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +97,9 @@ def test_a_seed_chooses_the_stretch_of_a_history(tmp_path: Path) -> None:
         ({"pools": "no.csv"}, "are not there"),
         ({"load": 0.0}, "`load` has to be above zero"),
         ({"rush": float("nan")}, "`rush` has to be above zero"),
-        ({"nodes": 0}, "`nodes` has to be 1 or more"),
+        ({"nodes": -1}, "`nodes` may not be negative"),
+        ({"nodes": 0}, "needs a number of nodes"),
+        ({"devices_each": 0}, "`devices_each` has to be 1 or more"),
         ({"restart_s": -1.0}, "`restart_s` may not be negative"),
         ({"las_edges_device_s": (5.0, 1.0)}, "have to grow"),
     ],

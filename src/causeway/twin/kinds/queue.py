@@ -6,12 +6,13 @@ A job that no pool can ever hold is rejected and counted. What a policy may know
 limit, where the history has one, else the truth times `asked_factor`), `sjf` and `srtf` are told
 the length.
 
-A seed chooses what is drawn: the workload (`format = "drawn"`), or with `window_s` the stretch of
-the history that is replayed.
+A seed chooses what is drawn: the workload (`format = "drawn"`), with `window_s` the stretch of the
+history that is replayed, and with `{seed}` in its name the history itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,12 +46,13 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     load: float = 0.8
     tenants: int = 8
     trace: str = ""
+    """The file; `{seed}` in it stands for the seed in two digits, one history for each."""
     devices: Literal["accelerators", "cpus"] = "accelerators"
     """What a job's devices are: what it asked for of accelerators, or of cores."""
     pools: str = ""
     """CSV of pools with their nodes: columns `vc` and `node num`."""
     nodes: int = 16
-    """Of the one pool, where `pools` names no file."""
+    """Of the one pool, where `pools` names no file; 0: as many as make a history ask for `load`."""
     devices_each: int = 8
     pooled: bool = False
     """All pools are one, and a job's pool is only whose it is."""
@@ -74,6 +76,8 @@ def run(options: Options, policy: str, seed: int, data: Path, progress: Progress
     _check(options)
     fleet = _fleet(options, data)
     trace = _trace(options, fleet, seed, data)
+    if fleet == {"": 0}:
+        fleet = {"": _enough(options, trace)}
     if options.rush != 1.0:
         trace = _rushed(trace, options.rush)
     parts: list[Part] = []
@@ -101,12 +105,14 @@ def _check(options: Options) -> None:
     for name in ("load", "nodes_share", "rush", "asked_factor"):
         if not getattr(options, name) > 0.0:
             raise InvalidInput(f"`{name}` has to be above zero", where=f"$.options.{name}")
-    for name in ("first", "window_s", "restart_s", "checkpoint_s"):
+    for name in ("first", "nodes", "window_s", "restart_s", "checkpoint_s"):
         if not getattr(options, name) >= 0:
             raise InvalidInput(f"`{name}` may not be negative", where=f"$.options.{name}")
-    for name in ("jobs", "nodes", "devices_each", "tenants"):
+    for name in ("jobs", "devices_each", "tenants"):
         if getattr(options, name) < 1:
             raise InvalidInput(f"`{name}` has to be 1 or more", where=f"$.options.{name}")
+    if options.format == "drawn" and not options.nodes:
+        raise InvalidInput("what is drawn needs a number of nodes", where="$.options.nodes")
     edges = options.las_edges_device_s
     if list(edges) != sorted(set(edges)):
         raise InvalidInput("the queues' edges have to grow", where="$.options.las_edges_device_s")
@@ -123,8 +129,20 @@ def _fleet(options: Options, data: Path) -> dict[str, int]:
         fleet = {
             line.text_of("vc"): int(line.number_of("node num")) for line in lines(path, needs=needs)
         }
+    if fleet == {"": 0}:
+        return fleet
     scaled = {name: max(1, round(count * options.nodes_share)) for name, count in fleet.items()}
     return {"": sum(scaled.values())} if options.pooled else scaled
+
+
+def _enough(options: Options, trace: Trace) -> int:
+    """Return the nodes of which the history asks for `load`, and at least the widest job's."""
+    span_s = float(trace.arrival_s[-1]) if len(trace) else 0.0
+    if span_s <= 0.0:
+        raise InvalidInput("a history of one instant offers no load", where="$.options.nodes")
+    demand = float((trace.devices * trace.duration_s).sum())
+    nodes = demand / (span_s * options.load * options.devices_each)
+    return max(1, math.ceil(nodes), math.ceil(int(trace.devices.max()) / options.devices_each))
 
 
 def _trace(options: Options, fleet: dict[str, int], seed: int, data: Path) -> Trace:
@@ -136,7 +154,8 @@ def _trace(options: Options, fleet: dict[str, int], seed: int, data: Path) -> Tr
             tenants=options.tenants,
             seed=seed,
         )
-    trace = load(data / options.trace, options.format, cpus=options.devices == "cpus")
+    named = options.trace.replace("{seed}", f"{seed:02d}")
+    trace = load(data / named, options.format, cpus=options.devices == "cpus")
     if options.first:
         trace = trace.window(np.arange(len(trace)) < options.first)
     if options.window_s and len(trace):
