@@ -101,7 +101,8 @@ def matches(expression: str, pool: PoolView) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _rules() -> law.Rules:
+def rules() -> law.Rules:
+    """Return the real law room's real rules."""
     return law.parse(files("causeway.law").joinpath(law.RULES_FILE).read_text())
 
 
@@ -122,7 +123,7 @@ def verdicts(
             key = (job.spec.data, places, day)
             asked = _ASKED.get(key)
             if asked is None:
-                said = law.verdicts([job], pools, _rules(), now_ms=now_ms)
+                said = law.verdicts([job], pools, rules(), now_ms=now_ms)
                 asked = _ASKED[key] = said.get(job.id, {})
             if asked:
                 found[job.id] = asked
@@ -141,7 +142,7 @@ class Simulation:
         self.witness = Witness(
             places=self.places,
             quotas={t.name: (t.quota_devices or 0) + (t.borrow_devices or 0) for t in TENANTS},
-            rules=_rules(),
+            rules=rules(),
             now_ms=lambda: self.loop.now_ms,
         )
         self.centre = Centre(

@@ -4,7 +4,8 @@ Every pool of the fleet is a queue of its own, as virtual clusters are; with `po
 A job that no pool can ever hold is rejected and counted. What a policy may know: `fifo`, `fair`,
 `las` and `causeway` know nothing of a job's length, `backfill` knows what the job asked for (its
 limit, where the history has one, else the truth times `asked_factor`), `sjf` and `srtf` are told
-the length.
+the length. `plan` is the round of the control plane itself, knows what `backfill` knows, and counts
+devices whatever `placement` says; it is for thousands of jobs.
 
 A seed chooses what is drawn: the workload (`format = "drawn"`), with `window_s` the stretch of the
 history that is replayed, and with `{seed}` in its name the history itself.
@@ -28,13 +29,14 @@ from causeway.schedule.queueing.ranked import Ranked
 from causeway.schedule.queueing.room import Counted, Nodes, Room
 from causeway.twin.fast.engine import Engine, Stopping
 from causeway.twin.fast.figures import Part, outcome
+from causeway.twin.fast.planned import Planned
 from causeway.twin.kinds import Kind, Progress
 from causeway.twin.outcome import Outcome
 from causeway.twin.traces import Trace, load
 from causeway.twin.traces.made import drawn
 from causeway.twin.traces.text import lines
 
-POLICIES = ("fifo", "backfill", "sjf", "srtf", "las", "fair", "causeway")
+POLICIES = ("fifo", "backfill", "sjf", "srtf", "las", "fair", "plan", "causeway")
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -174,7 +176,7 @@ def _rushed(trace: Trace, rush: float) -> Trace:
 def _engine(options: Options, policy: str, trace: Trace, nodes: int) -> Engine:
     pool_devices = nodes * options.devices_each
     room: Room
-    if options.placement == "counted":
+    if options.placement == "counted" or policy == "plan":
         room = Counted(pool_devices)
     else:
         room = Nodes(nodes, options.devices_each, close=options.placement == "close")
@@ -200,10 +202,13 @@ def _queue(
 ) -> Queue:
     if policy == "fifo":
         return FirstCome(room, devices)
-    if policy == "backfill":
+    if policy in ("backfill", "plan"):
         asked = trace.duration_s * options.asked_factor
         asked = np.where(np.isfinite(trace.limit_s), trace.limit_s, asked)
-        return Backfill(room, devices, asked.tolist())
+        if policy == "backfill":
+            return Backfill(room, devices, asked.tolist())
+        names = [str(name) for name in trace.tenant]
+        return Planned(room, devices, asked.tolist(), names, trace.arrival_s.tolist())
     if policy == "sjf":
         return Shortest(room, devices, length_s)
     if policy == "fair":
