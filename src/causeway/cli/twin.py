@@ -35,6 +35,7 @@ def run(
     data: Path | None = None,
     out: Path = Path("twin-results"),
     jobs: int = 0,
+    ray: str = "",
     replace: Flag = False,
     json: Json = False,
 ) -> int:
@@ -58,6 +59,9 @@ def run(
         Folder in which each scenario gets a folder of its name.
     jobs
         Runs at the same time. Default: one for each core.
+    ray
+        Address of a Ray cluster that does the runs, such as auto; it needs causeway[twin] and the
+        traces at the same path.
     replace
         Write over results that are there already.
     """
@@ -72,13 +76,13 @@ def run(
             Ask(
                 scenario=one,
                 text=path.read_text(encoding="utf-8"),
-                data=data or Path(os.environ.get(DATA) or path.parent),
+                data=(data or Path(os.environ.get(DATA) or path.parent)).absolute(),
                 place=out / one.name,
                 policies=tuple(policies or ()),
                 seeds=_seeds(seeds),
             )
         )
-    ended = carry_out(asks, jobs=jobs or cores(), replace=replace, watch=_Line())
+    ended = carry_out(asks, jobs=jobs or cores(), replace=replace, watch=_Line(), ray=ray)
     talk.show([_told(one) for one in ended.results], _lines, as_json=json)
     for results in ended.results:
         talk.say(f"{results.folder}: runs, tables and report.html")

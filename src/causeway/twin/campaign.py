@@ -53,8 +53,10 @@ class Ended:
     interrupted: bool = False
 
 
-def carry_out(asks: Sequence[Ask], *, jobs: int, replace: bool, watch: Watch) -> Ended:
-    """Run every task of every scenario and write the folders.
+def carry_out(
+    asks: Sequence[Ask], *, jobs: int, replace: bool, watch: Watch, ray: str = ""
+) -> Ended:
+    """Run every task of every scenario and write the folders; `ray` is a cluster's address.
 
     Raises:
         InvalidInput: a scenario cannot be run as it is, or two would share a folder.
@@ -73,7 +75,7 @@ def carry_out(asks: Sequence[Ask], *, jobs: int, replace: bool, watch: Watch) ->
         for ask in asks:
             name = ask.scenario.name
             writers[name] = Writer(ask.place, ask.scenario, ask.text, replace=replace)
-        return _Campaign(asks, writers, watch).run(tasks, jobs)
+        return _Campaign(asks, writers, watch).run(tasks, jobs, ray)
     finally:
         # What was finished is at its place by now; this takes away only what was not.
         for writer in writers.values():
@@ -87,7 +89,7 @@ class _Campaign:
         self._watch = watch
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
 
-    def run(self, tasks: Sequence[Task], jobs: int) -> Ended:
+    def run(self, tasks: Sequence[Task], jobs: int, ray: str) -> Ended:
         """Run the tasks; see `carry_out`."""
         left = Counter(task.scenario.name for task in tasks)
         outlook = Outlook([(t.scenario.name, t.policy) for t in tasks], jobs=jobs)
@@ -98,8 +100,14 @@ class _Campaign:
                 outlook.heard(index, share, time.monotonic())
             self._watch(outlook, None)
 
+        if ray:
+            from causeway.twin.sweep_ray import sweep_on_ray
+
+            sweeping = sweep_on_ray(tasks, address=ray, watch=heard)
+        else:
+            sweeping = sweep(tasks, jobs=jobs, watch=heard)
         try:
-            with closing(sweep(tasks, jobs=jobs, watch=heard)) as going:
+            with closing(sweeping) as going:
                 for index, ran in going:
                     name = ran.task.scenario.name
                     run = self._writers[name].add(ran)
