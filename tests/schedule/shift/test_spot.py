@@ -215,3 +215,14 @@ def test_who_is_on_spot_stays() -> None:
     on_spot = step(asked, begin(asked, np.array([True])), np.array([1], np.int8))
     belief = thrift.Belief(chain=np.array([0]), phase=np.array([9], np.int8))
     assert thrift.choose(planned, asked, on_spot, belief)[0] == Choice.SPOT
+
+
+def test_a_start_that_is_taken_away_has_lost_only_the_ticks_it_had() -> None:
+    """Spot that never outlasts its first tick: to try it costs a tick, not a whole changeover."""
+    asked = terms(work=20, slack=40, changeover=6)
+    blink = availability.phases(np.tile([True, False, False, False], 500))
+    planned = thrift.plan(asked, [availability.learn(blink, [], 1)], 1)
+    jobs = begin(asked, np.array([True]))
+    belief = thrift.Belief(chain=np.array([0]), phase=np.array([len(availability.AGES)], np.int8))
+    idle, spot, _ = thrift.expected_costs(planned, asked, jobs, belief)[:, 0]
+    assert idle < spot < idle + 2

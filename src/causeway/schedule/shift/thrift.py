@@ -8,10 +8,12 @@ spot will have it. `plan` works that out for a learnt chain (`availability`) by 
     spot(T, s, z)    = 1   + E spot(T - 1, s, z')      starting there: of s - changeover
     demand(T, s, z)  = k   + E demand(T - 1, s, z')    starting there: of s - changeover
 
-with T the steps to the deadline, s the spare ones (T less the work left), z the phase. Each place
-takes the cheapest of the three, and one rule needs no arithmetic: who is on spot stays (section
-3.3 of "Can't Be Late": no progress is cheaper). One plan answers every job in a zone, whatever its
-length and deadline, until the chain is learnt anew; a choice is then three look-ups.
+with T the steps to the deadline, s the spare ones (T less the work left), z the phase. A start on
+spot that is taken away before its changeover is over has lost only the steps it had, so each of
+those is a place of its own. Elsewhere the cheapest of the three is taken, and one rule needs no
+arithmetic: who is on spot stays (section 3.3 of "Can't Be Late": no progress is cheaper). One plan
+answers every job in a zone, whatever its length and deadline, until the chain is learnt anew; a
+choice is then three look-ups.
 
 What is approximate: steps are several ticks long, and between them `s` is interpolated. What is
 not: the deadline. Choices go through `spot.overrule`, which knows neither chain nor plan.
@@ -19,6 +21,7 @@ not: the deadline. Choices go through `spot.overrule`, which knows neither chain
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +55,12 @@ class Plan:
     step_ticks: int
     price_ratio: float
     expected: Table
-    """(chain, T, s, place, phase): of T steps and s spare ones a step later, in spot-steps."""
+    """(chain, T, s, place, phase): of T steps and s spare ones a step later, in spot-steps.
+
+    Places are those of `Choice`, then the steps of a changeover to spot but for the last.
+    """
+    late: float
+    """The changeover, in steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +82,11 @@ def plan(terms: Terms, chains: Sequence[Chain], step_ticks: int) -> Plan:
     steps = int(np.max(terms.deadline_ticks)) // step_ticks + 1
     spare = max(1, steps - terms.work_ticks // step_ticks + 1)
     late = terms.changeover_ticks / step_ticks
-    expected = np.empty((len(chains), steps, spare + 1, 3, PHASES), np.float32)
+    places = len(Choice) + max(0, math.ceil(late) - 1)
+    expected = np.empty((len(chains), steps, spare + 1, places, PHASES), np.float32)
     for number, chain in enumerate(chains):
         _fill(expected[number], np.ascontiguousarray(chain.T, np.float32), late, terms.price_ratio)
-    return Plan(step_ticks=step_ticks, price_ratio=terms.price_ratio, expected=expected)
+    return Plan(step_ticks=step_ticks, price_ratio=terms.price_ratio, expected=expected, late=late)
 
 
 def _fill(expected: Table, onward: Table, late: float, price_ratio: float) -> None:
@@ -96,14 +105,23 @@ def _values(after: Table, late: float, price_ratio: float, up: NDArray[np.bool_]
     idle = np.full_like(after[:, 0], NEVER)
     idle[1:] = after[:-1, Choice.IDLE]
     stay, keep = 1 + after[:, Choice.SPOT], np.float32(price_ratio) + after[:, Choice.ON_DEMAND]
-    fresh = 1 + _lost(after[:, Choice.SPOT], late)
     fetch = np.float32(price_ratio) + _lost(after[:, Choice.ON_DEMAND], late)
-    fresh[:, ~up] = NEVER
+    starts = [1 + _lost(after[:, place], lost) for place, lost in _starting(late, after.shape[1])]
+    fresh = np.where(up, starts[0], NEVER)
     values = np.empty_like(after)
     values[:, Choice.IDLE] = np.minimum(np.minimum(idle, fresh), fetch)
     values[:, Choice.SPOT] = np.where(up & (stay < NEVER), stay, np.minimum(idle, fetch))
     values[:, Choice.ON_DEMAND] = np.minimum(np.minimum(idle, fresh), keep)
+    for number, start in enumerate(starts[1:]):
+        values[:, len(Choice) + number] = np.where(up, start, values[:, Choice.IDLE])
     return np.minimum(values, NEVER)
+
+
+def _starting(late: float, places: int) -> list[tuple[int, float]]:
+    """Return, for each step of a changeover to spot, the place after it and what it loses."""
+    between = list(range(len(Choice), places))
+    last = late - len(between)
+    return [(place, 1.0) for place in between] + [(int(Choice.SPOT), last)]
 
 
 def _lost(after: Table, late: float) -> Table:
@@ -132,9 +150,16 @@ def expected_costs(plan: Plan, terms: Terms, jobs: Jobs, belief: Belief) -> NDAr
     later = np.rint(jobs.time_left / step - 1).astype(np.int64)
     later = np.clip(later, 0, plan.expected.shape[1] - 1)
     spare = (jobs.time_left - jobs.left).astype(np.float64)
+    start, lost = _starting(plan.late, plan.expected.shape[3])[0]
+    on_spot = jobs.on == Choice.SPOT
+    owed = owed_on_spot(terms, jobs) / step
     by_place = [
         _at(plan, belief, later, (Choice.IDLE, spare / step - 1)),
-        _at(plan, belief, later, (Choice.SPOT, (spare - owed_on_spot(terms, jobs)) / step)),
+        np.where(
+            on_spot,
+            _at(plan, belief, later, (Choice.SPOT, spare / step - owed)),
+            _at(plan, belief, later, (start, spare / step - lost)),
+        ),
         _at(plan, belief, later, (Choice.ON_DEMAND, (spare - owed_on_demand(terms, jobs)) / step)),
     ]
     now = np.array([[0.0], [1.0], [plan.price_ratio]])

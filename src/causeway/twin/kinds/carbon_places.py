@@ -78,7 +78,7 @@ def _moved(policy: str, hours: Floats, near: Flags, options: Options) -> Floats:
         return hours
     if policy == "clairvoyant_once":
         best = np.where(near, hours.mean(axis=1), np.inf).argmin(axis=1)
-        return hours[best]
+        return np.asarray(hours[best])
     if policy == "clairvoyant_hourly":
         return np.stack([hours[places].min(axis=0) for places in near])
     length = options.length_h
