@@ -28,11 +28,14 @@ starts = 3
 """
 
 
-def write(folder: Path, data: dict[str, list[int | None]], gap_s: int = 300) -> None:
+def write(
+    folder: Path, data: dict[str, list[int | None]], gap_s: int = 300, nodes: int = 1
+) -> None:
     pl.DataFrame(
         {
             "campaign": ["a"] * len(data),
             "zone": list(data),
+            "nodes": [nodes] * len(data),
             "gap_seconds": [gap_s] * len(data),
             "data": list(data.values()),
         },
@@ -90,6 +93,14 @@ def test_samples_are_merged_to_ticks_in_which_spot_lasts(tmp_path: Path) -> None
     half: list[int | None] = [1, 0] * 300
     write(tmp_path, {"z": half})
     assert replay(tmp_path, "greedy").metrics["saved_share"] == pytest.approx(0.0)
+
+
+def test_a_gang_has_spot_where_all_of_it_has(tmp_path: Path) -> None:
+    few: list[int | None] = [3] * 600
+    write(tmp_path, {"z": few}, nodes=4)
+    assert replay(tmp_path, "greedy").metrics["saved_share"] == pytest.approx(0.0)
+    write(tmp_path, {"z": few}, nodes=3)
+    assert replay(tmp_path, "greedy").metrics["saved_share"] > 0.5
 
 
 @pytest.mark.parametrize(

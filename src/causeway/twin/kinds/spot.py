@@ -1,6 +1,7 @@
 """Jobs with a deadline on spot that comes and goes: policies against the clairvoyant optimum.
 
-Each zone's trace says, sample by sample, whether there was spot. A job of `work_h` hours is
+Each zone's trace says, sample by sample, how many machines there were on spot; a job needs as many
+as the trace was taken for (`nodes`), all or none. A job of `work_h` hours is
 submitted at random instants of it, once for every slack (deadline / work - 1) and changeover; all
 of them are replayed side by side, an array entry each. One rectangle of options is one run, so that
 a policy cannot shine at the deadline that suits it: besides means there is the *worst cell*, a cell
@@ -122,7 +123,7 @@ def read_zones(path: Path, options: Options) -> list[Zone]:
         InvalidInput: no such file, campaign or column, or a trace without two states to merge.
     """
     try:
-        table = pl.read_parquet(path, columns=["campaign", "zone", "gap_seconds", "data"])
+        table = pl.read_parquet(path, columns=["campaign", "zone", "nodes", "gap_seconds", "data"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InvalidInput(
             f"the spot traces {path} cannot be read: {error}",
@@ -146,7 +147,7 @@ def _zone(row: dict[str, Any], tick_s: int) -> Zone:
     if not row["data"] or None in row["data"] or not gap_s or gap_s <= 0:
         raise InvalidInput(f"the spot trace {name} has no samples, a hole, or no sampling interval")
     merged = max(1, round(tick_s / gap_s))
-    samples = np.asarray(row["data"]) > 0
+    samples = np.asarray(row["data"]) >= row["nodes"]
     whole = samples[: len(samples) // merged * merged].reshape(-1, merged)
     return Zone(name=name, tick_s=gap_s * merged, spot=np.asarray(whole.all(axis=1)))
 
