@@ -111,12 +111,13 @@ def test_no_policy_is_late_or_cheaper_than_the_clairvoyant(
     asked, spot, _ = drawn
     cost, jobs = run(asked, spot, policy)
     assert jobs.left[0] <= 0
-    assert cost >= least_cost(asked, np.array([spot]))[0, -1] - 1e-3
+    assert cost >= least_cost(asked, np.array([[spot]]))[0, -1] - 1e-3
 
 
-def enumerated(asked: Terms, spot: list[bool]) -> float:
-    """The least cost by trying everything."""
-    deadline = len(spot)
+def enumerated(asked: Terms, spot: list[list[bool]]) -> float:
+    """The least cost by trying everything; `spot` is by zone, and places after 2 are its zones."""
+    deadline = len(spot[0])
+    places = [Choice.ON_DEMAND, *(int(Choice.ON_DEMAND) + 1 + zone for zone in range(len(spot)))]
 
     @cache
     def least(tick: int, left: int, on: int, owed: int) -> float:
@@ -124,14 +125,15 @@ def enumerated(asked: Terms, spot: list[bool]) -> float:
             return 0.0
         if tick == deadline:
             return float("inf")
-        if on == Choice.SPOT and not spot[tick]:
+        if on > Choice.ON_DEMAND and not spot[on - 3][tick]:
             on, owed = Choice.IDLE, 0
         best = least(tick + 1, left, Choice.IDLE, 0)
-        for choice, price in ((Choice.SPOT, 1.0), (Choice.ON_DEMAND, asked.price_ratio)):
-            if choice == Choice.SPOT and not spot[tick]:
+        for place in places:
+            price = asked.price_ratio if place == Choice.ON_DEMAND else 1.0
+            if place > Choice.ON_DEMAND and not spot[place - 3][tick]:
                 continue
-            due = owed if on == choice else asked.changeover_ticks
-            best = min(best, price + least(tick + 1, left - (due == 0), choice, max(due - 1, 0)))
+            due = owed if on == place else asked.changeover_ticks
+            best = min(best, price + least(tick + 1, left - (due == 0), place, max(due - 1, 0)))
         return best
 
     return least(0, asked.work_ticks, Choice.IDLE, 0)
@@ -148,8 +150,9 @@ def test_the_clairvoyant_optimum_is_what_trying_everything_finds(
     changeover: int, work: int, spot: list[bool], ratio: float
 ) -> None:
     asked = terms(work, len(spot) - work, changeover, ratio)
-    swept = least_cost(asked, np.array([spot]))[0, -1]
-    assert swept == pytest.approx(enumerated(asked, spot), rel=1e-5)
+    for zones in ([spot], [spot, spot[::-1]]):
+        swept = least_cost(asked, np.array([zones]))[0, -1]
+        assert swept == pytest.approx(enumerated(asked, zones), rel=1e-5)
 
 
 def test_greedy_waits_and_then_pays_and_uniform_progress_pays_early() -> None:
@@ -189,6 +192,13 @@ def test_ages_are_counted_from_the_last_change() -> None:
     seen = availability.phases(np.array([True, False, False, False, True, True]))
     up = len(availability.AGES)
     assert seen.tolist() == [up, 0, 1, 2, up, up + 1]
+
+
+def test_of_several_zones_the_steadiest_is_taken() -> None:
+    spot = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 1, 0]], bool)
+    assert availability.steadiest(spot).tolist() == [0, 0, 1, 1, -1]
+    up = len(availability.AGES)
+    assert availability.phases(spot).tolist() == [up, up + 1, up + 1, up + 2, 0]
 
 
 def test_our_plan_waits_for_spot_that_comes_back_and_does_not_for_spot_that_does_not() -> None:

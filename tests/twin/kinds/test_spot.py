@@ -103,6 +103,21 @@ def test_a_gang_has_spot_where_all_of_it_has(tmp_path: Path) -> None:
     assert replay(tmp_path, "greedy").metrics["saved_share"] > 0.5
 
 
+@pytest.mark.parametrize("policy", ["greedy", "causeway", "clairvoyant"])
+def test_with_all_zones_of_a_region_no_job_is_dearer_or_late(tmp_path: Path, policy: str) -> None:
+    zones = traces()
+    write(tmp_path, {"r-1a": zones["z0"], "r-1b": zones["z1"], "s-1a": zones["z0"]})
+    scenario = parse(SCENARIO.format(policy=policy, work_h=10.0) + "together = true\n", name="t")
+    kind, options = kind_of(scenario)
+    outcome = kind.run(options, policy, 1, tmp_path, lambda share: None)
+    assert set(outcome.tables["jobs"]["market"]) == {"a/r-1", "a/s-1"}
+    assert outcome.metrics["deadline_share"] == 1.0
+    assert outcome.metrics["gap_share"] >= -1e-6
+    write(tmp_path, {"r-1a": zones["z0"], "r-1b": zones["z1"][:-5]})
+    with pytest.raises(InvalidInput, match="a/r-1 are not simultaneous"):
+        kind.run(options, policy, 1, tmp_path, lambda share: None)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

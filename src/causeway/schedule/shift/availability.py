@@ -33,14 +33,36 @@ Chain = NDArray[np.float64]
 """(PHASES, PHASES): the probability of each phase a step later; rows add up to 1."""
 
 
+def ages(spot: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for how many ticks, with this one, each zone has been as it is.
+
+    Args:
+        spot: (zones, ticks), or one zone's ticks.
+    """
+    ticks = np.arange(spot.shape[-1])
+    since = np.zeros(spot.shape, np.int64)
+    turned = spot[..., 1:] != spot[..., :-1]
+    since[..., 1:] = np.where(turned, ticks[1:], 0)
+    return ticks - np.maximum.accumulate(since, axis=-1) + 1
+
+
+def steadiest(spot: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Return, for each tick, the zone whose spot has been there longest; -1 if none has any."""
+    lasted = np.where(spot, ages(spot), 0)
+    return np.where(spot.any(axis=0), lasted.argmax(axis=0), -1).astype(np.int8)
+
+
 def phases(spot: NDArray[np.bool_]) -> Phases:
-    """Return the phase of each tick of a zone's history; its first tick has age 1."""
-    ticks = np.arange(len(spot))
-    since = np.zeros(len(spot), np.int64)
-    since[1:][spot[1:] != spot[:-1]] = ticks[1:][spot[1:] != spot[:-1]]
-    age = ticks - np.maximum.accumulate(since) + 1
+    """Return the phase of each tick of a history; its first tick has age 1.
+
+    Of several zones, (zones, ticks), any of which will do, it is the phase of the steadiest.
+    """
+    zones = np.atleast_2d(spot)
+    there: NDArray[np.bool_] = np.asarray(zones.any(axis=0))
+    lasted = np.where(zones, ages(zones), 0).max(axis=0)
+    age = np.where(there, lasted, ages(there))
     band = np.searchsorted(AGES, age, side="right") - 1
-    return (spot * len(AGES) + band).astype(np.int8)
+    return (there * len(AGES) + band).astype(np.int8)
 
 
 def with_spot() -> NDArray[np.bool_]:

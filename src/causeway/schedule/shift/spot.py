@@ -85,10 +85,17 @@ def begin(terms: Terms, spot: Flags) -> Jobs:
     )
 
 
-def look(jobs: Jobs, spot: Flags) -> Jobs:
-    """Return the jobs as they see the next tick: where spot went away, they are idle."""
-    gone = (jobs.on == Choice.SPOT) & ~spot
-    return replace(jobs, spot=spot, on=np.where(gone, np.int8(Choice.IDLE), jobs.on))
+def look(jobs: Jobs, spot: Flags, gone: Flags | None = None) -> Jobs:
+    """Return the jobs as they see the next tick: where their spot went away, they are idle.
+
+    Args:
+        jobs: as they were left.
+        spot: whether there is spot for each, wherever it is.
+        gone: whether the spot that each is on went away; where there is no spot, unless told.
+    """
+    gone = ~spot if gone is None else gone
+    on = np.where((jobs.on == Choice.SPOT) & gone, np.int8(Choice.IDLE), jobs.on)
+    return replace(jobs, spot=spot, on=on)
 
 
 def owed_on_spot(terms: Terms, jobs: Jobs) -> Ints:

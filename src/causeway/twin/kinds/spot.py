@@ -1,11 +1,12 @@
 """Jobs with a deadline on spot that comes and goes: policies against the clairvoyant optimum.
 
 Each zone's trace says, sample by sample, how many machines there were on spot; a job needs as many
-as the trace was taken for (`nodes`), all or none. A job of `work_h` hours is
-submitted at random instants of it, once for every slack (deadline / work - 1) and changeover; all
-of them are replayed side by side, an array entry each. One rectangle of options is one run, so that
-a policy cannot shine at the deadline that suits it: besides means there is the *worst cell*, a cell
-being one slack with one changeover over all zones and starts.
+as the trace was taken for (`nodes`), all or none. A job of `work_h` hours is submitted at random
+instants of it, once for every slack (deadline / work - 1) and changeover; all of them are replayed
+side by side, an array entry each. With `together` a job may use all zones of a region, one at a
+time; it starts in the one whose spot has been there longest. One rectangle of options is one run,
+so that a policy cannot shine at the deadline that suits it: besides means there is the *worst
+cell*, a cell being one slack with one changeover over all markets and starts.
 
 `gap_share` is (cost - least possible cost) / cost on demand; `gap_to_greedy_share` divides by
 greedy's gap on the same jobs instead, so that 0 is clairvoyant and 1 no better than greedy.
@@ -13,17 +14,14 @@ greedy's gap on the same jobs instead, so that 0 is clairvoyant and 1 no better 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from causeway.model.errors import InvalidInput
 from causeway.schedule.shift import availability, published, thrift
 from causeway.schedule.shift.clairvoyant import least_cost
 from causeway.schedule.shift.spot import (
@@ -38,68 +36,13 @@ from causeway.schedule.shift.spot import (
     step,
 )
 from causeway.twin.kinds import Kind, Progress
+from causeway.twin.kinds.spot_traces import Batch, Market, Options, batches, read_markets
 from causeway.twin.outcome import Accounting, Columns, Outcome
 
 Floats = NDArray[np.float64]
 
 OURS = ("causeway", "causeway_alone")
-"""With what was learnt in other zones, and with the zone's own past alone."""
-
-
-class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The rectangle that is replayed."""
-
-    campaigns: tuple[str, ...]
-    """Of the trace file: which of its collections are used; zones of one are simultaneous."""
-    traces: str = "spot/spot_traces.parquet"
-    tick_s: int = 180
-    """Samples are merged to the whole number of them that is nearest; spot has to last for all."""
-    work_h: float = 48.0
-    slack_shares: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
-    changeover_h: tuple[float, ...] = (0.2,)
-    starts: int = 60
-    """Submissions for each zone, slack and changeover."""
-    relearn_h: float = 240.0
-    """How old what is known of a zone's own past may be; its jobs are planned in such epochs."""
-    slices: int = 8
-    """Of the time-sliced policy."""
-    on_demand_usd_per_h: float = 3.06
-    spot_usd_per_h: float = 0.9731
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zone:
-    """One trace."""
-
-    name: str
-    tick_s: int
-    spot: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """The jobs of one changeover: every zone, start and slack."""
-
-    terms: Terms
-    changeover_h: float
-    tick_h: float
-    zone: NDArray[np.int64]
-    start: NDArray[np.int64]
-    slack_share: Floats
-    spot: NDArray[np.bool_]
-    """(jobs, ticks) from each submission to the longest deadline."""
-
-    def of(self, which: NDArray[np.bool_]) -> Batch:
-        """Return some of the jobs."""
-        deadlines = np.asarray(self.terms.deadline_ticks)[which]
-        return replace(
-            self,
-            terms=replace(self.terms, deadline_ticks=deadlines),
-            zone=self.zone[which],
-            start=self.start[which],
-            slack_share=self.slack_share[which],
-            spot=self.spot[which],
-        )
+"""With what was learnt in other markets too, and with the market's own past alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,99 +59,18 @@ class Replay:
 Chooser = Callable[[Terms, Jobs, int], Choices]
 
 
-def read_zones(path: Path, options: Options) -> list[Zone]:
-    """Return the traces of the options' campaigns.
-
-    Raises:
-        InvalidInput: no such file, campaign or column, or a trace without two states to merge.
-    """
-    try:
-        table = pl.read_parquet(path, columns=["campaign", "zone", "nodes", "gap_seconds", "data"])
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InvalidInput(
-            f"the spot traces {path} cannot be read: {error}",
-            hint="CAUSEWAY_DATA names the folder that `traces` is in",
-        ) from error
-    known = table["campaign"].unique().to_list()
-    for campaign in options.campaigns:
-        if campaign not in known:
-            raise InvalidInput(
-                f"there is no campaign {campaign} in {path.name}; it has {', '.join(sorted(known))}"
-            )
-    return [
-        _zone(row, options.tick_s)
-        for row in table.iter_rows(named=True)
-        if row["campaign"] in options.campaigns
-    ]
-
-
-def _zone(row: dict[str, Any], tick_s: int) -> Zone:
-    name, gap_s = f"{row['campaign']}/{row['zone']}", row["gap_seconds"]
-    if not row["data"] or None in row["data"] or not gap_s or gap_s <= 0:
-        raise InvalidInput(f"the spot trace {name} has no samples, a hole, or no sampling interval")
-    merged = max(1, round(tick_s / gap_s))
-    samples = np.asarray(row["data"]) >= row["nodes"]
-    whole = samples[: len(samples) // merged * merged].reshape(-1, merged)
-    return Zone(name=name, tick_s=gap_s * merged, spot=np.asarray(whole.all(axis=1)))
-
-
-def batches(zones: Sequence[Zone], options: Options, seed: int) -> Iterator[Batch]:
-    """Yield the jobs of each changeover; an equal seed submits them at equal instants."""
-    tick_s = zones[0].tick_s
-    if any(zone.tick_s != tick_s for zone in zones):
-        raise InvalidInput("the campaigns of one run need one length of tick; take them apart")
-    tick_h = tick_s / 3600
-    work = round(options.work_h / tick_h)
-    deadlines = [round(options.work_h * (1 + share) / tick_h) for share in options.slack_shares]
-    longest = max(deadlines)
-    for zone in zones:
-        if len(zone.spot) < longest:
-            raise InvalidInput(
-                f"{zone.name} lasts {len(zone.spot) * tick_h:.1f} h; "
-                f"the longest deadline is {longest * tick_h:.1f} h",
-                where="$.options.work_h",
-            )
-    draw = np.random.default_rng(seed)
-    begins = [draw.integers(0, len(z.spot) - longest + 1, options.starts) for z in zones]
-    windows = np.concatenate(
-        [
-            np.stack([z.spot[s : s + longest] for s in starts])
-            for z, starts in zip(zones, begins, strict=True)
-        ]
-    )
-    slacks = len(deadlines)
-    for changeover_h in options.changeover_h:
-        terms = Terms(
-            work_ticks=work,
-            deadline_ticks=np.tile(np.array(deadlines, np.int32), len(windows)),
-            changeover_ticks=int(np.ceil(changeover_h / tick_h - 1e-9)),
-            price_ratio=options.on_demand_usd_per_h / options.spot_usd_per_h,
-        )
-        if not terms.feasible:
-            raise InvalidInput(
-                f"a changeover of {changeover_h} h does not fit in the tightest deadline",
-                where="$.options.slack_shares",
-            )
-        yield Batch(
-            terms=terms,
-            changeover_h=changeover_h,
-            tick_h=tick_h,
-            zone=np.repeat(np.arange(len(zones)), options.starts * slacks),
-            start=np.repeat(np.concatenate(begins), slacks),
-            slack_share=np.tile(np.array(options.slack_shares), len(windows)),
-            spot=np.repeat(windows, slacks, axis=0),
-        )
-
-
 def replay(batch: Batch, choose: Chooser) -> Replay:
     """Return what becomes of the jobs when `choose` decides every tick, over the safety net."""
-    terms, many = batch.terms, len(batch.zone)
+    terms, many = batch.terms, len(batch.market)
     price = price_per_tick(terms)
     cost, ran, finished = np.zeros(many), np.zeros(many), np.full(many, np.inf)
-    jobs = begin(terms, batch.spot[:, 0])
-    for tick in range(batch.spot.shape[1]):
-        jobs = look(jobs, batch.spot[:, tick])
+    jobs, rows = begin(terms, batch.steadiest[:, 0] >= 0), np.arange(many)
+    zone = np.zeros(many, np.int64)
+    for tick in range(batch.spot.shape[2]):
+        there = batch.steadiest[:, tick]
+        jobs = look(jobs, there >= 0, gone=~batch.spot[rows, zone, tick])
         chosen = overrule(terms, jobs, choose(terms, jobs, tick))
+        zone = np.where((chosen == Choice.SPOT) & (jobs.on != Choice.SPOT), there, zone)
         cost += price[chosen]
         ran += chosen != Choice.IDLE
         jobs = step(terms, jobs, chosen)
@@ -237,26 +99,26 @@ def _optimum(batch: Batch) -> Replay:
     return Replay(cost=cost, ran=np.zeros(len(cost)), finished=finished.astype(np.float64))
 
 
-def _thrifty(batch: Batch, zones: Sequence[Zone], relearn_h: float, *, alone: bool) -> Replay:
-    """Replay our policy: each zone planned under what was known when its epoch began.
+def _thrifty(batch: Batch, markets: Sequence[Market], relearn_h: float, *, alone: bool) -> Replay:
+    """Replay our policy: each market planned under what was known when its epoch began.
 
-    That is the zone's own past up to then and, unless `alone`, what was seen in the other zones:
-    the zone's own future is never in what it is planned with.
+    That is its own past up to then and, unless `alone`, what was seen in the other markets: its
+    own future is never in what it is planned with.
     """
-    seen = [availability.phases(zone.spot) for zone in zones]
+    seen = [availability.phases(market.spot) for market in markets]
     step_ticks = thrift.step_of(batch.terms.work_ticks)
     epoch_ticks = max(1, round(relearn_h / batch.tick_h))
     parts: list[Replay] = []
-    for number, zone_seen in enumerate(seen):
-        part = batch.of(batch.zone == number)
+    for number, market_seen in enumerate(seen):
+        part = batch.of(batch.market == number)
         others = [] if alone else [s for other, s in enumerate(seen) if other != number]
         epochs, index = np.unique(part.start // epoch_ticks, return_inverse=True)
         chains = [
-            availability.learn(zone_seen[: epoch * epoch_ticks], others, step_ticks)
+            availability.learn(market_seen[: epoch * epoch_ticks], others, step_ticks)
             for epoch in epochs
         ]
         planned = thrift.plan(part.terms, chains, step_ticks)
-        window = np.stack([zone_seen[s : s + part.spot.shape[1]] for s in part.start])
+        window = np.stack([market_seen[s : s + part.spot.shape[2]] for s in part.start])
         parts.append(replay(part, _planned(planned, index.reshape(-1), window)))
     return Replay(
         cost=np.concatenate([part.cost for part in parts]),
@@ -286,9 +148,9 @@ def _chooser(options: Options, policy: str) -> Chooser:
 
 def run(options: Options, policy: str, seed: int, data_folder: Path, progress: Progress) -> Outcome:
     """Replay the rectangle with one policy."""
-    zones = read_zones(data_folder / options.traces, options)
+    markets = read_markets(data_folder / options.traces, options)
     cells: list[Columns] = []
-    for number, batch in enumerate(batches(zones, options, seed)):
+    for number, batch in enumerate(batches(markets, options, seed)):
         optimum = _optimum(batch)
         greedy = replay(batch, _of(published.greedy))
         if policy == "clairvoyant":
@@ -297,13 +159,13 @@ def run(options: Options, policy: str, seed: int, data_folder: Path, progress: P
             got = greedy
         elif policy in OURS:
             alone = policy == "causeway_alone"
-            got = _thrifty(batch, zones, options.relearn_h, alone=alone)
+            got = _thrifty(batch, markets, options.relearn_h, alone=alone)
         else:
             got = replay(batch, _chooser(options, policy))
         cells.append(_columns(batch, got, optimum, greedy))
         progress((number + 1) / len(options.changeover_h))
     jobs = {name: np.concatenate([cell[name] for cell in cells]) for name in cells[0]}
-    jobs["zone"] = np.array([zone.name for zone in zones])[jobs["zone"]]
+    jobs["market"] = np.array([market.name for market in markets])[jobs["market"]]
     return _outcome(jobs, options, clock=policy != "clairvoyant")
 
 
@@ -312,14 +174,14 @@ def _columns(batch: Batch, got: Replay, optimum: Replay, greedy: Replay) -> Colu
     terms = batch.terms
     on_demand = terms.price_ratio * (terms.work_ticks + terms.changeover_ticks)
     return {
-        "zone": batch.zone,
+        "market": batch.market,
         "start_tick": batch.start,
         "slack_share": batch.slack_share,
-        "changeover_h": np.full(len(batch.zone), batch.changeover_h),
+        "changeover_h": np.full(len(batch.market), batch.changeover_h),
         "cost_share": got.cost / on_demand,
         "least_cost_share": optimum.cost / on_demand,
         "greedy_cost_share": greedy.cost / on_demand,
-        "on_demand_h": np.full(len(batch.zone), on_demand / terms.price_ratio * batch.tick_h),
+        "on_demand_h": np.full(len(batch.market), on_demand / terms.price_ratio * batch.tick_h),
         "ran_h": got.ran * batch.tick_h,
         "finished_h": got.finished * batch.tick_h,
         "deadline_h": np.asarray(terms.deadline_ticks) * batch.tick_h,
@@ -336,7 +198,7 @@ def _outcome(jobs: dict[str, NDArray[Any]], options: Options, *, clock: bool) ->
         "cost_usd": float(usd.mean()),
         "saved_share": float(1 - jobs["cost_share"].mean()),
         "gap_share": float(gap.mean()),
-        "gap_to_greedy_share": float(gap.mean() / greedy_gap.mean()),
+        "gap_to_greedy_share": float(gap.mean() / max(greedy_gap.mean(), 1e-12)),
         "gap_to_greedy_share_worst": float(cells["gap_to_greedy_share"].max()),
         "deadline_share": float(met.mean()),
         "jct_s_mean": float(jobs["finished_h"][met].mean() * 3600),
