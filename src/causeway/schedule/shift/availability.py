@@ -70,6 +70,12 @@ def with_spot() -> NDArray[np.bool_]:
     return np.arange(PHASES) >= len(AGES)
 
 
+def younger() -> NDArray[np.bool_]:
+    """Return (phase, next phase): both with spot, and that of the next has not lasted as long."""
+    there, band = with_spot(), np.arange(PHASES) % len(AGES)
+    return there[:, None] & there[None, :] & (band[None, :] < band[:, None])
+
+
 def count(history: Phases, step_ticks: int) -> Chain:
     """Return how often each phase was followed by each, a step later, in steps."""
     seen = np.zeros((PHASES, PHASES))

@@ -10,10 +10,11 @@ spot will have it. `plan` works that out for a learnt chain (`availability`) by 
 
 with T the steps to the deadline, s the spare ones (T less the work left), z the phase. A start on
 spot that is taken away before its changeover is over has lost only the steps it had, so each of
-those is a place of its own. Elsewhere the cheapest of the three is taken, and one rule needs no
-arithmetic: who is on spot stays (section 3.3 of "Can't Be Late": no progress is cheaper). One plan
-answers every job in a zone, whatever its length and deadline, until the chain is learnt anew; a
-choice is then three look-ups.
+those is a place of its own. Spot that is younger a step later is not the one that one was on, and
+to have been on it is to be idle. Elsewhere the cheapest of the three is taken, and one rule needs
+no arithmetic: who is on spot stays (section 3.3 of "Can't Be Late": no progress is cheaper). One
+plan answers every job in a zone, whatever its length and deadline, until the chain is learnt anew;
+a choice is then three look-ups.
 
 What is approximate: steps are several ticks long, and between them `s` is interpolated. What is
 not: the deadline. Choices go through `spot.overrule`, which knows neither chain nor plan.
@@ -28,7 +29,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from causeway.schedule.shift.availability import PHASES, Chain, Phases, with_spot
+from causeway.schedule.shift.availability import (
+    PHASES,
+    Chain,
+    Phases,
+    with_spot,
+    younger,
+)
 from causeway.schedule.shift.spot import (
     Choice,
     Choices,
@@ -85,19 +92,24 @@ def plan(terms: Terms, chains: Sequence[Chain], step_ticks: int) -> Plan:
     places = len(Choice) + max(0, math.ceil(late) - 1)
     expected = np.empty((len(chains), steps, spare + 1, places, PHASES), np.float32)
     for number, chain in enumerate(chains):
-        _fill(expected[number], np.ascontiguousarray(chain.T, np.float32), late, terms.price_ratio)
+        _fill(expected[number], chain, late, terms.price_ratio)
     return Plan(step_ticks=step_ticks, price_ratio=terms.price_ratio, expected=expected, late=late)
 
 
-def _fill(expected: Table, onward: Table, late: float, price_ratio: float) -> None:
+def _fill(expected: Table, chain: Chain, late: float, price_ratio: float) -> None:
     """Write the expected costs under one chain, from the deadline backwards."""
-    up = with_spot()
+    up, idle = with_spot(), int(Choice.IDLE)
+    onward = np.ascontiguousarray(chain.T, np.float32)
+    taken = np.ascontiguousarray(np.where(younger(), chain, 0.0).T, np.float32)
+    on_spot = [int(Choice.SPOT), *range(len(Choice), expected.shape[2])]
     expected[0] = NEVER
     expected[0, 0] = 0.0
     for left in range(1, len(expected)):
         values = _values(expected[left - 1], late, price_ratio, up)
         values[left:] = 0.0  # As much to spare as there is time: nothing is left to do.
         expected[left] = (values.reshape(-1, PHASES) @ onward).reshape(values.shape)
+        for place in on_spot:
+            expected[left, :, place] += (values[:, idle] - values[:, place]) @ taken
 
 
 def _values(after: Table, late: float, price_ratio: float, up: NDArray[np.bool_]) -> Table:
