@@ -107,7 +107,10 @@ def best(
     computed = compute_s(curve, samples)
     stepped = step_s(curve, nodes=np.array(nodes, dtype=np.float64), devices=count, samples=samples)
     scale = count * samples * passes / limits.batch_first
-    worth = (noise.variance + noise.square) / (noise.variance / scale + noise.square)
+    if noise.variance + noise.square > 0.0:
+        worth = (noise.variance + noise.square) / (noise.variance / scale + noise.square)
+    else:
+        worth = np.ones_like(scale)
     rate = fits * worth / ((passes - 1.0) * computed + stepped)
     row = np.argmax(rate, axis=0)
     column = np.arange(count.size)

@@ -38,6 +38,7 @@ FIXED = frozenset({"tiresias", "optimus"})
 
 OURS = ("causeway", "causeway-untold", "causeway-alone")
 """Told how long jobs are; not told; told, but each job learns its curve by itself."""
+ROW = ("set", "workload", "name", "time", "application", "num_replicas", "batch_size")
 SHARED = frozenset({"causeway", "causeway-untold"})
 """Policies under which jobs of one application learn their curve together, as a ledger allows."""
 
@@ -96,7 +97,7 @@ def _decide(policy: str, solo: frozenset[str]) -> Decide:
 
 
 def _jobs(options: Options, policy: str, seed: int, folder: Path) -> list[Job]:
-    rows = table(folder, options.workloads).filter(
+    rows = table(folder, options.workloads, ROW).filter(
         (pl.col("set") == options.set) & (pl.col("workload") == f"workload-{seed}")
     )
     if rows.is_empty():
@@ -129,12 +130,18 @@ def _job(
         raise InvalidInput(
             f"{row['name']}: `{row['application']}` was not measured on `{options.device}`"
         )
-    asked = int(str(row["batch_size"]))
+    asked, devices = int(str(row["batch_size"])), int(str(row["num_replicas"]))
+    limits = application.limits
+    if devices < 1 or not devices * limits.samples_least <= asked <= limits.batch_most:
+        raise InvalidInput(
+            f"{row['name']}: a batch of {asked} on {devices} devices is outside what was measured "
+            f"({limits.samples_least} a device to {limits.batch_most} in all)"
+        )
     return Job(
         str(row["name"]),
         application,
         submitted_s=float(str(row["time"])),
-        devices_asked=int(str(row["num_replicas"])),
+        devices_asked=devices,
         batch=asked if policy in FIXED else options.batch_fixed.get(application.name),
     )
 

@@ -14,7 +14,7 @@ one (nodes, devices) count as their mean. Beyond the largest measured batch the 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,20 @@ from causeway.schedule.elastic.curve import Floats
 from causeway.schedule.elastic.goodput import Limits, Noise
 
 FOLDER = "pollux_sia"
+_TIMED = ("application", "gpu_type", "local_bsz", "step_time", "sync_time")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "placements": (*_TIMED, "placement"),
+    "scalability": (*_TIMED, "num_nodes", "num_replicas"),
+    "validation": (
+        "application",
+        "batch_size",
+        "progress",
+        "iteration",
+        "grad_sqr",
+        "grad_var",
+    ),
+}
+"""What is read of each table of profiles."""
 Times = tuple[float, float]
 """Seconds of a step, and of the part of it that exchanges gradients."""
 
@@ -147,10 +161,15 @@ def read_applications(
 
     `samples_most` overrides what the largest measured batch per device says.
     """
-    tables = {
-        name: table(folder, f"{name}.parquet")
-        for name in ("placements", "scalability", "validation")
-    }
+    tables = {name: table(folder, f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
+    for name in ("placements", "scalability"):
+        odd = (
+            tables[name]
+            .with_row_index("row", 1)
+            .filter((pl.col("sync_time") >= pl.col("step_time")) | (pl.col("local_bsz") < 1))
+        )
+        if not odd.is_empty():
+            raise InvalidInput(f"{name}: row {odd['row'][0]} has no time or batch to compute with")
     placements = tables["placements"].filter(pl.col("gpu_type") == device)
     scalability = tables["scalability"].filter(pl.col("gpu_type") == device)
     if placements.is_empty():
@@ -168,17 +187,35 @@ def read_applications(
     return found
 
 
-def table(folder: Path, name: str) -> pl.DataFrame:
-    """Return a table of the traces' folder; where it is absent, say what to set."""
+def table(folder: Path, name: str, columns: Sequence[str]) -> pl.DataFrame:
+    """Return a table of the traces' folder with at least these columns.
+
+    Raises:
+        InvalidInput: it is not there (and what to set), or not a table, or a column is missing, or
+            a row has nothing, a negative or no number in one of the columns.
+    """
     path = folder / FOLDER / name
     if not path.is_file():
         raise InvalidInput(
             f"{path} is not there", hint="set CAUSEWAY_DATA to the folder that holds the traces"
         )
     try:
-        return pl.read_parquet(path)
+        found = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}") from error
+    missing = [column for column in columns if column not in found.columns]
+    if missing:
+        raise InvalidInput(f"{path} has no column {', '.join(missing)}")
+    for column in columns:
+        bad = found[column].is_null()
+        if found[column].dtype.is_float():
+            bad = bad | ~found[column].is_finite()
+        if found[column].dtype.is_numeric():
+            bad = bad | (found[column] < 0)
+        if bad.any():
+            row = int(bad.arg_true()[0])
+            raise InvalidInput(f"{path}: row {row + 1} has {found[column][row]!r} as `{column}`")
+    return found
 
 
 def _application(
