@@ -166,7 +166,10 @@ def read_applications(
         odd = (
             tables[name]
             .with_row_index("row", 1)
-            .filter((pl.col("sync_time") >= pl.col("step_time")) | (pl.col("local_bsz") < 1))
+            .filter(
+                (pl.col("gpu_type") == device)
+                & ((pl.col("sync_time") >= pl.col("step_time")) | (pl.col("local_bsz") < 1))
+            )
         )
         if not odd.is_empty():
             raise InvalidInput(f"{name}: row {odd['row'][0]} has no time or batch to compute with")
