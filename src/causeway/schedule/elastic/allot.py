@@ -21,6 +21,18 @@ IMPOSSIBLE = -np.inf
 """The value of a share that a job cannot take."""
 
 
+def whole_nodes(value: Floats, per_node: int) -> Floats:
+    """Return values by share without those that span nodes and leave a part of one.
+
+    Two jobs that span nodes may not meet on one, so such parts often find nobody to fill them.
+
+    >>> whole_nodes(np.arange(6.0), 2)
+    array([  0.,   1.,   2., -inf,   4., -inf])
+    """
+    shares = np.arange(len(value))
+    return np.where((shares > per_node) & (shares % per_node > 0), IMPOSSIBLE, value)
+
+
 def divide(values: Sequence[Floats], devices: int) -> list[int]:
     """Return each job's share: the most valuable division of at most `devices`.
 

@@ -8,7 +8,7 @@ maximises the sum of weight x speed with
     weight(j) = (j^q - (j-1)^q)^(1-p),   q = 1/(1-p)
 
 so a small remainder weighs more, but never everything. The weight is all that is taken from it:
-speeds are each job's own learnt curve, devices and nodes are whole, the division is exact
+speeds are learnt curves, a job has part of one node or whole nodes, the division is exact
 (`divide`), and p is what the curves say, the mean elasticity from one device to an equal share.
 A job's remainder and its speed are both measured against its goodput on an equal share of the
 fleet, so that a job that scales badly counts as the long one that it is.
@@ -32,7 +32,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from causeway.schedule.elastic.allot import divide
+from causeway.schedule.elastic.allot import divide, whole_nodes
 from causeway.schedule.elastic.asking import Asking, Fleet
 from causeway.schedule.elastic.curve import Floats
 from causeway.schedule.elastic.pack import Shape, devices_of, pack
@@ -116,4 +116,5 @@ def _value(asking: Asking, fleet: Fleet, *, scale: float) -> Floats:
     held = devices_of(asking.held)
     paid = max(HORIZON_S - fleet.restart_s, 0.0) / HORIZON_S
     shares = np.arange(len(asking.goodput))
-    return np.asarray(scale * asking.goodput * np.where(shares == held, 1.0, paid))
+    value = scale * asking.goodput * np.where(shares == held, 1.0, paid)
+    return whole_nodes(value, fleet.per_node)

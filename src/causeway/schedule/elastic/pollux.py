@@ -7,10 +7,10 @@ for less, by the share of its age that one more restart would eat:
     factor = max(age - restarts x delay, 0) / (age + delay)
 
 Pollux looks for the fittest allocation by a genetic algorithm over all shapes. Here it is found
-exactly among the shapes that span the fewest nodes: a mean of exponent -1 is the most where the sum
-of -1/speed-up is, which is a division of devices by separate values. What differs, then: no
-randomness, no local optimum, no shape looser than it has to be (unless nothing else is free), and
-no job that moves so that another can be placed.
+exactly among the shares that fit one node or are whole nodes: a mean of exponent -1 is the most
+where the sum of -1/speed-up is, which is a division of devices by separate values. What differs,
+then: no randomness, no local optimum, no shape looser than it has to be (unless nothing else is
+free), no parts of nodes for jobs that span several, and no job that moves to make room.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from causeway.schedule.elastic.allot import divide
+from causeway.schedule.elastic.allot import divide, whole_nodes
 from causeway.schedule.elastic.asking import Asking, Fleet
 from causeway.schedule.elastic.curve import Floats
 from causeway.schedule.elastic.pack import Shape, devices_of, pack
@@ -46,4 +46,4 @@ def _value(asking: Asking, fleet: Fleet) -> Floats:
     factor = max(asking.age_s - spent_s, 0.0) / (asking.age_s + fleet.restart_s)
     held = devices_of(asking.held)
     counts = np.where(np.arange(len(speedup)) == held, speedup, speedup * factor)
-    return -1.0 / (counts / fleet.per_node + _NONE)
+    return whole_nodes(-1.0 / (counts / fleet.per_node + _NONE), fleet.per_node)
