@@ -159,6 +159,25 @@ def test_missing_and_truncated_tables_are_named(folder: Path) -> None:
         replay(folder, "pollux")
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("samples_most = {toy = 99}", "is 99; measured were 4 to 64"),
+        ("batch_fixed = {toy = 99}", "is 99; measured were 4 to 64"),
+        ("nodes = 4", "up to 3 nodes of 2, the scenario has 4 of 2"),
+        ("nodes = 1", "toy-2 asks for 3 devices, the fleet has 2"),
+    ],
+)
+def test_what_was_not_measured_is_refused(folder: Path, option: str, says: str) -> None:
+    key = option.split(" = ")[0]
+    text = SCENARIO.format(policy="tiresias", restart_s=30.0, more='set = "w"')
+    kept = [line for line in text.splitlines() if not line.startswith(key + " =")]
+    kind, options = kind_of(parse("\n".join([*kept, option]), name="t"))
+    with pytest.raises(InvalidInput) as refused:
+        kind.run(options, "tiresias", 1, folder, lambda share: None)
+    assert says in str(refused.value)
+
+
 @pytest.mark.parametrize("more", ["nodes = 0", "round_s = 0.0", "restart_s = -1.0", "node = 3"])
 def test_odd_options_are_refused(folder: Path, more: str) -> None:
     key = more.split(" = ")[0]

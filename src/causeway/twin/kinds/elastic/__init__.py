@@ -75,7 +75,8 @@ def run(options: Options, policy: str, seed: int, data_folder: Path, progress: P
         nodes=options.nodes, per_node=options.devices_per_node, restart_s=options.restart_s
     )
     jobs = _jobs(options, policy, seed, data_folder)
-    _check_asked(jobs, fleet)
+    if policy == "tiresias":
+        _check_asked(jobs, fleet)
     series = drive(
         jobs,
         fleet,
@@ -111,6 +112,8 @@ def _jobs(options: Options, policy: str, seed: int, folder: Path) -> list[Job]:
         _job(row, applications, options=options, policy=policy)
         for row in rows.iter_rows(named=True)
     ]
+    for application in {job.application.name: job.application for job in jobs}.values():
+        _check_limits(options, application)
     if policy in SHARED:
         learnt = {name: Learnt() for name in applications}
         for job in jobs:
@@ -144,6 +147,24 @@ def _job(
         devices_asked=devices,
         batch=asked if policy in FIXED else options.batch_fixed.get(application.name),
     )
+
+
+def _check_limits(options: Options, application: Application) -> None:
+    """Refuse a fleet or a batch beyond what was measured: nothing is made up out there."""
+    nodes = max(application.spread)
+    per_node = max(application.spread.get(1, {0: None}))
+    if options.nodes > nodes or options.devices_per_node > per_node:
+        raise InvalidInput(
+            f"{application.name} was measured on up to {nodes} nodes of {per_node}, the "
+            f"scenario has {options.nodes} of {options.devices_per_node}"
+        )
+    limits = application.limits
+    fixed = options.batch_fixed.get(application.name, limits.batch_first)
+    if not limits.samples_least <= fixed <= limits.batch_most:
+        raise InvalidInput(
+            f"`batch_fixed` of {application.name} is {fixed}; measured were "
+            f"{limits.samples_least} to {limits.batch_most}"
+        )
 
 
 def _check_asked(jobs: Sequence[Job], fleet: Fleet) -> None:

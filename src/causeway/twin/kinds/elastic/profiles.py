@@ -249,6 +249,12 @@ def _application(
     batches = tuple(sorted(by_batch))
     epochs = min(part.height for part in by_batch.values())
 
+    least, largest = int(rows["local_bsz"].min()), int(rows["local_bsz"].max())  # type: ignore[arg-type]
+    if most is not None and not least <= most <= largest:
+        raise InvalidInput(
+            f"`samples_most` of {name} is {most}; measured were {least} to {largest} a device"
+        )
+
     def stacked(column: str) -> Floats:
         return np.array([by_batch[size][column].to_numpy()[:epochs] for size in batches], float)
 
@@ -257,8 +263,8 @@ def _application(
         limits=Limits(
             batch_first=batches[0],
             batch_most=batches[-1],
-            samples_least=int(rows["local_bsz"].min()),  # type: ignore[arg-type]
-            samples_most=most or int(rows["local_bsz"].max()),  # type: ignore[arg-type]
+            samples_least=least,
+            samples_most=largest if most is None else most,
         ),
         tight=tight,
         spread=spread,
