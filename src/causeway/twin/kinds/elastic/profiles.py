@@ -224,24 +224,6 @@ def table(folder: Path, name: str, columns: Sequence[str]) -> pl.DataFrame:
 def _application(
     name: str, rows: pl.DataFrame, wide: pl.DataFrame, valid: pl.DataFrame, most: int | None
 ) -> Application:
-    tight: dict[tuple[int, ...], Row] = {}
-    for (digits,), part in rows.partition_by("placement", as_dict=True).items():
-        tight[tuple(int(digit) for digit in str(digits))] = _row(part)
-    counted = rows.with_columns(
-        pl.col("placement").str.len_chars().cast(pl.Int64).alias("num_nodes"),
-        pl.col("placement")
-        .str.split("")
-        .list.eval(pl.element().cast(pl.Int64))
-        .list.sum()
-        .alias("num_replicas"),
-        pl.col("local_bsz").cast(pl.Float64),
-    )
-    columns = ["num_nodes", "num_replicas", "local_bsz", "step_time", "sync_time"]
-    both = pl.concat([counted.select(columns), wide.select(columns)])
-    means = both.group_by(columns[:3]).mean()
-    spread: dict[int, dict[int, Row]] = {}
-    for (nodes, devices), part in means.partition_by(*columns[:2], as_dict=True).items():
-        spread.setdefault(int(nodes), {})[int(devices)] = _row(part)
     by_batch = {
         int(batch): part.sort("iteration")
         for (batch,), part in valid.partition_by("batch_size", as_dict=True).items()
@@ -266,14 +248,37 @@ def _application(
             samples_least=least,
             samples_most=largest if most is None else most,
         ),
-        tight=tight,
-        spread=spread,
+        tight={
+            tuple(int(digit) for digit in str(digits)): _row(part)
+            for (digits,), part in rows.partition_by("placement", as_dict=True).items()
+        },
+        spread=_spread(rows, wide),
         batches=batches,
         progress=tuple(float(value) for value in stacked("progress").min(axis=0)),
         steps=stacked("iteration"),
         squares=stacked("grad_sqr"),
         variances=stacked("grad_var"),
     )
+
+
+def _spread(rows: pl.DataFrame, wide: pl.DataFrame) -> dict[int, dict[int, Row]]:
+    """Return the mean over placements, by nodes and by devices."""
+    counted = rows.with_columns(
+        pl.col("placement").str.len_chars().cast(pl.Int64).alias("num_nodes"),
+        pl.col("placement")
+        .str.split("")
+        .list.eval(pl.element().cast(pl.Int64))
+        .list.sum()
+        .alias("num_replicas"),
+        pl.col("local_bsz").cast(pl.Float64),
+    )
+    columns = ["num_nodes", "num_replicas", "local_bsz", "step_time", "sync_time"]
+    both = pl.concat([counted.select(columns), wide.select(columns)])
+    means = both.group_by(columns[:3]).mean()
+    spread: dict[int, dict[int, Row]] = {}
+    for (nodes, devices), part in means.partition_by(*columns[:2], as_dict=True).items():
+        spread.setdefault(int(nodes), {})[int(devices)] = _row(part)
+    return spread
 
 
 def _row(part: pl.DataFrame) -> Row:
