@@ -215,6 +215,10 @@ class Plane:
             lease_ms=self.settings.lease_ms,
             of_a_line=of_a_line,
         )
+        if of_a_line is None and self.settings.protected_share_percent:
+            # Who is owed how much is known only where all that wait are seen.
+            share = self.settings.protected_share_percent / 100
+            picture = replace(picture, protected_share=share)
         (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
         if of_a_line is None:

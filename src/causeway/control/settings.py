@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, tuple[str, int, int]] = {
     "CAUSEWAY_HOLD_MS": ("hold_ms", 10, 60_000),
     "CAUSEWAY_SKEW_MS": ("skew_ms", 50, 600_000),
     "CAUSEWAY_KEEP_DAYS": ("keep_days", 1, 3_650),
+    "CAUSEWAY_PROTECTED_SHARE": ("protected_share_percent", 0, 100),
     "CAUSEWAY_WEBHOOKS_PRIVATE": ("webhooks_private", 0, 1),
 }
 """Environment variable -> (setting, least, most)."""
@@ -55,6 +56,10 @@ class Settings:
     """How long what is over stays at hand: after that, the events, usage ticks and progress of
     ended jobs are archived and their logs removed, and content that nothing uses any more is
     collected. Set with `CAUSEWAY_KEEP_DAYS` (1 to 3,650)."""
+    protected_share_percent: int = 0
+    """Part of its fair share up to which a project's work is safe from projects that are below
+    theirs; what is above it gives way. 0: nothing is stopped for fairness alone.
+    Set with `CAUSEWAY_PROTECTED_SHARE` (0 to 100)."""
     tes_folders: tuple[str, ...] = ()
     """Folders of this machine that tasks of the TES door may name with `file://`; `{tenant}` in one
     stands for the project. Set with `CAUSEWAY_TES_FOLDERS`: absolute paths with commas between."""

@@ -170,6 +170,9 @@ class Snapshot:
     """Job -> pool -> why the law forbids it; a pair that is absent is allowed."""
     usd_per_unit: Mapping[str, float] = field(default_factory=lambda: {"USD": 1.0})
     """Exchange rates for comparing prices; offers in a currency without a rate are not used."""
+    protected_share: float = 0.0
+    """Part of its fair share up to which a tenant's work is safe from tenants that are below
+    theirs; 0: nothing is stopped for fairness alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

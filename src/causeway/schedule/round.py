@@ -17,9 +17,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from functools import partial
 
-from causeway.model.fleet import Place, Plan, Preempt, Snapshot, Wait, WaitingJob
+from causeway.model.fleet import Place, Plan, PoolView, Preempt, Snapshot, Wait, WaitingJob
 from causeway.model.jobs import JobKind
 from causeway.model.reasons import Reason
+from causeway.model.values import replace
+from causeway.schedule import fairness
 from causeway.schedule.ask import (
     Ask,
     Matches,
@@ -102,6 +104,8 @@ class Round:
         self._searched = 0
         self._holds = False
         self._back: Reasons = ()
+        self._taken: dict[str, str] = {}
+        """Job -> pool where it was given or promised room."""
         self._places: list[Place] = []
         self._waits: list[Wait] = []
         self._preempts: list[Preempt] = []
@@ -112,11 +116,22 @@ class Round:
             reasons = self._decide(job)
             if reasons:
                 self._waits.append(Wait(job=job.id, reasons=reasons))
-        return Plan(
+        plan = Plan(
             places=tuple(self._places),
             waits=tuple(self._waits),
             preempts=tuple(self._preempts),
         )
+        if not self.snapshot.protected_share:
+            return plan
+        decided = fairness.Decided(
+            snapshot=self.snapshot,
+            plan=plan,
+            taken=self._taken,
+            ledgers=self.ledgers,
+            tenancy=self.tenancy,
+            ranking_of=self.ranking_of,
+        )
+        return replace(plan, preempts=plan.preempts + fairness.fair_stops(decided))
 
     def ranking_of(self, job: WaitingJob) -> Ranking:
         """Return the offers for a job, matched once per shape."""
@@ -201,7 +216,7 @@ class Round:
             candidates = ranking.tables[pool.offer] = table(ranking, self.ledgers, ranking.at)
         self.ledgers[pool.pool].place(ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec, nodes=ask.nodes)
-        self._count(job, pool.island)
+        self._count(job, pool)
         if job.tenant_budget_left_micros is not None:
             cost = expected_cost_micros(ask, pool)
             self._spent_micros[job.tenant] = self._spent_micros.get(job.tenant, 0) + cost
@@ -266,13 +281,14 @@ class Round:
         pool = row.offer.pool
         self.ledgers[pool.pool].promise(ranking.ask, speed=pool.speed)
         self.tenancy.take(job.tenant, job.spec, nodes=ranking.ask.nodes)
-        self._count(job, pool.island)
+        self._count(job, pool)
 
-    def _count(self, job: WaitingJob, island: str) -> None:
+    def _count(self, job: WaitingJob, pool: PoolView) -> None:
+        self._taken[job.id] = pool.pool
         if job.at_once:
             self._members[job.group] += 1
         if job.spec.islands > 1:
-            self._apart.setdefault(job.group, set()).add(island)
+            self._apart.setdefault(job.group, set()).add(pool.island)
 
     def _hold(self, job: WaitingJob, ranking: Ranking) -> Reason | None:
         """Hold the pool where the first job that does not fit could start earliest."""
