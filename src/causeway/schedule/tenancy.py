@@ -155,11 +155,12 @@ class Tenancy:
     def own_limit(self, tenant: str, devices: int) -> bool:
         """Say whether it is the tenant's own quota and loan that such a job does not fit in."""
         tight = self.tree.tight(tenant, devices)
-        return tight is None or tight.name == tenant
+        return tight is not None and tight.name == tenant
 
-    def tight(self, tenant: str, devices: int) -> Node | None:
+    def tight(self, tenant: str, devices: int, standing: Standing) -> Node | None:
         """Return the lowest project on the tenant's path that keeps such a job out."""
-        return self.tree.tight(tenant, devices)
+        tree = self.tree if standing is Standing.LENT else self.claimed
+        return tree.tight(tenant, devices)
 
 
 def devices_of(attempt: RunningJob) -> int:

@@ -124,7 +124,7 @@ def runs_nothing() -> Reason:
 
 def over_quota(ask: Ask, tenancy: Tenancy, standing: Standing) -> Reason:
     """Say which quota stands in the way, the tenant's own or that of a group above it."""
-    tight = tenancy.tight(ask.tenant, ask.devices)
+    tight = tenancy.tight(ask.tenant, ask.devices, standing)
     if tight is not None and tight.name != ask.tenant:
         return _group_full(ask, tight, standing)
     share = tenancy.share_of(ask.tenant)
@@ -169,7 +169,7 @@ def _group_full(ask: Ask, group: Node, standing: Standing) -> Reason:
         token=Token.QUOTA,
         severity=Severity.BLOCK if never else Severity.WAIT,
         message=f"Its {needs} do not fit into the quota of {group.name}, where {group.used} of "
-        f"{group.quota} are in use: {why}.",
+        f"{group.quota} are in use or spoken for: {why}.",
         evidence={
             "needed_devices": ask.devices,
             "group": group.name,
