@@ -31,6 +31,7 @@ MODULES: Mapping[str, str] = {
     "rounds": "rounds",
     "spot": "spot",
     "stages": "stages",
+    "tidal": "tidal",
 }
 """Kind -> module of this package that has it as `KIND`."""
 
