@@ -41,6 +41,10 @@ def test_the_two_published_rows_come_back_in_their_order(data: Path) -> None:
         said = scenario.published["max-min"][metric] - scenario.published["allox"][metric]
         ran = ours["max-min"][metric] - ours["allox"][metric]
         assert said * ran > 0, metric
+    for metric in ("makespan_s", "jct_s_mean"):
+        published = scenario.published["shockwave"][metric]
+        assert ours["shockwave"][metric] == pytest.approx(published, rel=0.1), metric
+    assert dominates(ours["causeway"], ours["shockwave"])
     assert dominates(ours["causeway"], scenario.published["shockwave"])
     assert dominates(ours["causeway-blind"], scenario.published["shockwave"])
 

@@ -15,6 +15,7 @@ from causeway.schedule.fairness.peers import (
     srpt,
     worst_rho,
 )
+from causeway.schedule.fairness.shockwave import Shockwave
 
 POLICIES: Mapping[str, Callable[[], Choose]] = {
     "allox": lambda: Credit(Allox()),
@@ -23,6 +24,7 @@ POLICIES: Mapping[str, Callable[[], Choose]] = {
     "gandiva-fair": lambda: Credit(gandiva_fair),
     "max-min": lambda: Credit(max_min),
     "ossp": lambda: Credit(ossp),
+    "shockwave": Shockwave,
     "srpt": lambda: srpt,
     "worst-rho": lambda: worst_rho,
 }

@@ -15,9 +15,7 @@ Each gives shares of time, which `Credit` turns into rounds, or chooses the roun
   aim of Themis (Mahajan et al., NSDI 2020) without its auction, and better than its published row.
 * `srpt`: the least remaining time at the present batch size.
 
-Shockwave itself is not here: it solves an integer program at every replanning, and a greedy
-stand-in of ours came out half as good as its published figures, which would be no fair opponent.
-Ours is compared with those figures.
+Shockwave has a module of its own.
 """
 
 from __future__ import annotations
