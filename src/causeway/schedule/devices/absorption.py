@@ -22,7 +22,8 @@ all its devices free. So a set of d > 1 whole devices has a worth of its own, d 
 chance that it will be needed: that at least as many tasks of d devices come as the fleet has such
 sets, when their number is Poisson with the mean that is to be expected until the fleet is full.
 While there are many sets that chance is nothing; it rises to 1 when they become as few as are
-still to come.
+still to come. A set counts for a shape if there is the CPU for that shape too, and has the mean
+worth over the shapes with d devices.
 
 Nothing in it is fitted; the one number below is how stale a chance may be. It knows what FGD
 knows, how often each shape comes (all of them, not the commonest 95%: tasks of eight devices are
@@ -36,7 +37,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causeway.schedule.devices.demand import Demand, Shape
+from causeway.schedule.devices.demand import Demand
 from causeway.schedule.devices.fragmentation import State
 from causeway.schedule.devices.nodes import DEVICE_MILLI, Floats, Ints, Nodes
 
@@ -47,15 +48,17 @@ every remembered score void."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sets:
-    """Tasks of several devices, one column for each number of devices and choice of models."""
+    """Tasks of several devices, a column for each shape. Shapes with as many devices compete for
+    the same sets where a model will do for both, however much CPU each needs."""
 
     devices: Ints
     allowed: Floats
     """1 or 0, by (model, column)."""
-    often: Floats
-    """Part of all tasks."""
     cpu_milli: Floats
-    """Mean."""
+    often: Floats
+    """How often tasks come that compete for these sets, as a part of all tasks."""
+    part: Floats
+    """Of the tasks with as many devices, that are of this shape."""
 
     def count(self, state: State) -> Floats:
         """Return how many such sets each row has devices and CPU for: (rows, columns)."""
@@ -132,7 +135,7 @@ class Absorption:
         # Not a matrix product: the sum of a row must not depend on the rows beside it.
         worth: Floats = filled.sum(axis=1)
         if self._needed.any():
-            kept = self._needed * self._sets.devices * DEVICE_MILLI
+            kept = self._needed * self._sets.part * self._sets.devices * DEVICE_MILLI
             worth = worth + (self._sets.count(state) * kept).sum(axis=1)
         return worth
 
@@ -151,6 +154,8 @@ def poisson_at_least(count: int, *, mean: float) -> float:
     for number in range(1, count):
         term *= mean / number
         below += term
+        if number > mean and term < 1e-16:
+            break
     return max(0.0, 1.0 - below)
 
 
@@ -167,20 +172,22 @@ def _gap_worth(sizes: Ints, milli: Ints, share: Floats) -> Floats:
 
 
 def _sets(demand: Demand, nodes: Nodes) -> _Sets:
-    """Return the tasks of several devices, by number and models."""
-    kinds: dict[tuple[int, tuple[str, ...]], list[tuple[Shape, int]]] = {}
-    for shape, count in zip(demand.shapes, demand.counts, strict=True):
-        if shape.devices > 1:
-            kinds.setdefault((shape.devices, tuple(sorted(shape.models))), []).append(
-                (shape, count)
-            )
-    ordered = sorted(kinds.items())
-    tasks = np.array([sum(count for _, count in alike) for _, alike in ordered], dtype=np.float64)
-    cpu = [sum(shape.cpu_milli * count for shape, count in alike) for _, alike in ordered]
-    allowed = [nodes.allows(frozenset(models)) for (_, models), _ in ordered]
+    """Return the shapes with several devices."""
+    shapes = [
+        (shape, count)
+        for shape, count in zip(demand.shapes, demand.counts, strict=True)
+        if shape.devices > 1
+    ]
+    devices = np.array([shape.devices for shape, _ in shapes], dtype=np.int64)
+    counts = np.array([count for _, count in shapes], dtype=float)
+    allowed = np.array([nodes.allows(shape.models) for shape, _ in shapes], dtype=float)
+    allowed = allowed.reshape(len(shapes), len(nodes.models))
+    alike = devices[:, None] == devices
+    competing = alike & (allowed @ allowed.T > 0)
     return _Sets(
-        devices=np.array([devices for (devices, _), _ in ordered], dtype=np.int64),
-        allowed=np.array(allowed, dtype=np.float64).reshape(len(ordered), len(nodes.models)).T,
-        often=tasks / max(1, demand.total),
-        cpu_milli=np.maximum(1.0, np.array(cpu, dtype=np.float64) / tasks),
+        devices=devices,
+        allowed=allowed.T,
+        cpu_milli=np.array([max(1.0, shape.cpu_milli) for shape, _ in shapes], dtype=float),
+        often=(competing * counts).sum(axis=1) / max(1, demand.total),
+        part=counts / (alike * counts).sum(axis=1),
     )
