@@ -5,15 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from causeway.api.views import job_view
 from causeway.model.errors import InvalidInput
+from causeway.model.jobs import Attempt, Job, JobSpec, JobState
+from causeway.model.money import Price, Purchase
+from causeway.model.resources import AcceleratorRequest, Resources
 from causeway.twin.parquet import write_table
 from causeway.twin.traces import FORMATS, Row, collect, load
 from causeway.twin.traces.made import drawn
@@ -232,6 +238,39 @@ def test_our_own_jobs_are_read_as_ps_prints_them(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"kind": "batch"}]))
     with pytest.raises(InvalidInput, match="cannot be read"):
         load(path, "causeway")
+
+
+def test_what_the_api_says_of_a_job_is_what_is_read(tmp_path: Path) -> None:
+    two = AcceleratorRequest(count=2)
+    need = Resources(cpu_milli=4000, memory_bytes=2**30, accelerator=two)
+    spec = JobSpec(name="train", run="true", resources=need, num_nodes=3, time_limit_s=90.0)
+    attempt = Attempt(
+        job="j",
+        fence=1,
+        island="i",
+        pool="p",
+        offer="o",
+        price=Price(id="p", amount_per_device_h=Decimal(1)),
+        purchase=Purchase.ON_DEMAND,
+        pue_milli=1000,
+        carbon_mg_per_kwh=0,
+        started_ms=61_000,
+    )
+    job = Job(
+        id="j",
+        tenant="lab",
+        spec=spec,
+        state=JobState.SUCCEEDED,
+        submitted_ms=1_000,
+        ended_ms=121_000,
+        attempts=(attempt,),
+    )
+    path = tmp_path / "jobs.json"
+    path.write_bytes(msgspec.json.encode([job_view(job, attempts=False)]))
+    trace = load(path, "causeway")
+    assert (trace.devices.tolist(), trace.duration_s.tolist()) == ([6], [60.0])
+    assert (trace.tenant.tolist(), trace.limit_s.tolist()) == (["lab"], [90.0])
+    assert load(path, "causeway", cpus=True).devices.tolist() == [12]
 
 
 @given(
