@@ -19,6 +19,9 @@ from causeway.schedule.queueing.room import Held, Room
 Key = tuple[float, int]
 """Rank and row; the lower goes first, and rows are in the order of arrival."""
 
+STALE_MOST = 8
+"""So many times as many entries as running jobs may be out of date before they are swept out."""
+
 
 class Ranked:
     """By ranks that change with a job's age. See `lines.Queue` for what it answers."""
@@ -82,7 +85,7 @@ class Ranked:
         """A running job has come to the end of its level."""
         self._level[job] += 1
         self._rank[job] = self._ranks.rank(self._devices[job], self._level[job])
-        heappush(self._worst, (-self._hold(job), -job))
+        self._enter(job)
 
     def decide(self, now_s: float) -> tuple[Sequence[int], Sequence[int]]:
         """Return the jobs to start and the running jobs to stop now; a job may be in both."""
@@ -217,7 +220,17 @@ class Ranked:
         self._runs.add(job)
         if self._length_s is not None:
             self._rank[job] = since_s + self._length_s[job] - self._age_s[job]
+        self._enter(job)
+
+    def _enter(self, job: int) -> None:
+        """Put a running job among those that may have to stop, by its present rank."""
         heappush(self._worst, (-self._hold(job), -job))
+        if len(self._worst) > STALE_MOST * len(self._runs) + STALE_MOST:
+            self._enter_all()
+
+    def _enter_all(self) -> None:
+        self._worst = [(-self._hold(job), -job) for job in self._runs]
+        heapify(self._worst)
 
     def _rank_anew(self) -> None:
         """Rank every job again, because what is known of their lengths has changed."""
@@ -228,5 +241,4 @@ class Ranked:
             heapify(line)
         for job in self._runs:
             self._rank[job] = self._ranks.rank(self._devices[job], self._level[job])
-        self._worst = [(-self._hold(job), -job) for job in self._runs]
-        heapify(self._worst)
+        self._enter_all()

@@ -114,11 +114,12 @@ class Engine:
                 queue.arrive(at)
                 at += 1
                 played.events += 1
-            starts, stops = queue.decide(now_s)
-            for job in stops:
-                self._stop(job, now_s)
-            for job in starts:
-                self._start(job, now_s)
+            if queue.waiting:
+                starts, stops = queue.decide(now_s)
+                for job in stops:
+                    self._stop(job, now_s)
+                for job in starts:
+                    self._start(job, now_s)
             if played.events >= tell:
                 tell = played.events + TELL_EVERY
                 progress(at / count)
