@@ -67,6 +67,7 @@ def replay(folder: Path, policy: str, seed: int = 1, work_h: float = 10.0) -> Ou
         "uniform_progress",
         "causeway",
         "causeway_alone",
+        "causeway_taught",
         "clairvoyant",
     ],
 )

@@ -40,9 +40,12 @@ from causeway.twin.kinds.spot_traces import Batch, Market, Options, batches, rea
 from causeway.twin.outcome import Accounting, Columns, Outcome
 
 Floats = NDArray[np.float64]
+Phases = NDArray[np.int8]
 
-OURS = ("causeway", "causeway_alone")
-"""With what was learnt in other markets too, and with the market's own past alone."""
+OURS = ("causeway", "causeway_alone", "causeway_taught")
+"""With the past of all markets; of its own alone; and with all that was ever seen in the others."""
+EPOCHS_AT_ONCE = 12
+"""Plans of so many epochs are held in memory together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,35 +102,54 @@ def _optimum(batch: Batch) -> Replay:
     return Replay(cost=cost, ran=np.zeros(len(cost)), finished=finished.astype(np.float64))
 
 
-def _thrifty(batch: Batch, markets: Sequence[Market], relearn_h: float, *, alone: bool) -> Replay:
+def _thrifty(batch: Batch, markets: Sequence[Market], relearn_h: float, policy: str) -> Replay:
     """Replay our policy: each market planned under what was known when its epoch began.
 
-    That is its own past up to then and, unless `alone`, what was seen in the other markets: its
-    own future is never in what it is planned with.
+    That is its own past up to then and, unless alone, that of the other markets. Only
+    `causeway_taught` is told of the others what came later as well, as one would be who brought a
+    history of elsewhere; of its own market nobody ever is.
     """
     seen = [availability.phases(market.spot) for market in markets]
-    step_ticks = thrift.step_of(batch.terms.work_ticks)
     epoch_ticks = max(1, round(relearn_h / batch.tick_h))
-    parts: list[Replay] = []
-    for number, market_seen in enumerate(seen):
-        part = batch.of(batch.market == number)
-        others = [] if alone else [s for other, s in enumerate(seen) if other != number]
-        epochs, index = np.unique(part.start // epoch_ticks, return_inverse=True)
-        chains = [
-            availability.learn(market_seen[: epoch * epoch_ticks], others, step_ticks)
-            for epoch in epochs
-        ]
-        planned = thrift.plan(part.terms, chains, step_ticks)
-        window = np.stack([market_seen[s : s + part.spot.shape[2]] for s in part.start])
-        parts.append(replay(part, _planned(planned, index.reshape(-1), window)))
-    return Replay(
-        cost=np.concatenate([part.cost for part in parts]),
-        ran=np.concatenate([part.ran for part in parts]),
-        finished=np.concatenate([part.finished for part in parts]),
-    )
+    cost, ran, finished = (np.zeros(len(batch.market)) for _ in range(3))
+    epoch_of = batch.start // epoch_ticks
+    for market, own in enumerate(seen):
+        others = [other for number, other in enumerate(seen) if number != market]
+        epochs = np.unique(epoch_of[batch.market == market])
+        for first in range(0, len(epochs), EPOCHS_AT_ONCE):
+            some = epochs[first : first + EPOCHS_AT_ONCE]
+            chains = [
+                _known(policy, own, others, (int(epoch) * epoch_ticks, _step(batch)))
+                for epoch in some
+            ]
+            which = (batch.market == market) & np.isin(epoch_of, some)
+            part = batch.of(which)
+            window = np.stack([own[s : s + part.spot.shape[2]] for s in part.start])
+            planned = thrift.plan(part.terms, chains, _step(batch))
+            index = np.searchsorted(some, epoch_of[which])
+            got = replay(part, _planned(planned, index, window))
+            cost[which], ran[which], finished[which] = got.cost, got.ran, got.finished
+    return Replay(cost=cost, ran=ran, finished=finished)
 
 
-def _planned(plan: thrift.Plan, chain: NDArray[np.int64], window: NDArray[np.int8]) -> Chooser:
+def _step(batch: Batch) -> int:
+    return thrift.step_of(batch.terms.work_ticks)
+
+
+def _known(
+    policy: str, own: Phases, others: Sequence[Phases], at: tuple[int, int]
+) -> availability.Chain:
+    """Return the chain that a policy believes in at a tick, with steps of so many ticks."""
+    tick, step_ticks = at
+    told: list[Phases] = []
+    if policy == "causeway":
+        told = [other[:tick] for other in others] if tick else []
+    elif policy == "causeway_taught":
+        told = list(others)
+    return availability.learn(own[:tick], told, step_ticks)
+
+
+def _planned(plan: thrift.Plan, chain: NDArray[np.int64], window: Phases) -> Chooser:
     def choose(terms: Terms, jobs: Jobs, tick: int) -> Choices:
         belief = thrift.Belief(chain=chain, phase=window[:, tick])
         return thrift.choose(plan, terms, jobs, belief)
@@ -158,8 +180,7 @@ def run(options: Options, policy: str, seed: int, data_folder: Path, progress: P
         elif policy == "greedy":
             got = greedy
         elif policy in OURS:
-            alone = policy == "causeway_alone"
-            got = _thrifty(batch, markets, options.relearn_h, alone=alone)
+            got = _thrifty(batch, markets, options.relearn_h, policy)
         else:
             got = replay(batch, _chooser(options, policy))
         cells.append(_columns(batch, got, optimum, greedy))

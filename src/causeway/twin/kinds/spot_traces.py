@@ -40,8 +40,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """Whether a job may use all zones of its region, one at a time."""
     starts: int = 60
     """Submissions for each market, slack and changeover."""
-    relearn_h: float = 240.0
-    """How old what is known of a zone's own past may be; its jobs are planned in such epochs."""
+    relearn_h: float = 96.0
+    """How old what is known may be: jobs are planned in epochs of so many hours."""
     slices: int = 8
     """Of the time-sliced policy."""
     on_demand_usd_per_h: float = 3.06
