@@ -55,6 +55,19 @@ def test_noise_makes_larger_batches_better() -> None:
     assert size(100.0) > 512
 
 
+def test_a_fixed_batch_is_kept() -> None:
+    fixed = Limits(
+        batch_first=128, batch_most=4096, samples_least=32, samples_most=256, batch_fixed=512
+    )
+    assert fixed.devices_most == 16
+    rate, samples, passes = best(
+        CURVE, Noise(1.0, 20.0), limits=fixed, nodes=(1, 1, 8), devices=(1, 4, 32)
+    )
+    assert (samples * passes * [1, 4, 32] == 512).all()
+    assert rate[1] > rate[0] > 0.0
+    assert rate[2] == 0.0  # 16 samples a device are too few
+
+
 def test_a_share_that_holds_no_allowed_batch_is_worth_nothing() -> None:
     tight = Limits(batch_first=64, batch_most=64, samples_least=32, samples_most=64)
     rate, _, _ = best(CURVE, Noise(1.0, 1.0), limits=tight, nodes=(1, 1), devices=(2, 4))

@@ -39,6 +39,13 @@ class Limits:
     """Per device and pass."""
     samples_most: int
     """What the device's memory holds."""
+    batch_fixed: int | None = None
+    """The only batch that its author wants, where that is so."""
+
+    @property
+    def devices_most(self) -> int:
+        """On how many devices each still has the samples that it needs."""
+        return max((self.batch_fixed or self.batch_most) // self.samples_least, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,9 @@ def _cuts(limits: Limits, devices: tuple[int, ...]) -> tuple[Floats, Floats, Flo
     count = np.array(devices, dtype=np.float64)
     least = np.maximum(limits.batch_first, limits.samples_least * count)
     steps = np.linspace(0.0, 1.0, _SIZES)[:, None]
-    size = least * (max(limits.batch_most, 1) / least) ** steps
+    size = least * (limits.batch_most / least) ** steps
+    if limits.batch_fixed is not None:
+        size = np.full((1, count.size), float(limits.batch_fixed))
     each = size / count
     passes = np.ceil(each / limits.samples_most - _SLACK)
     alone = (count == 1) & (each > limits.batch_first + _SLACK)

@@ -135,6 +135,5 @@ def devices_most(job: Job, fleet: Fleet, solo: frozenset[str]) -> int:
     """Return the most devices that a job may have: at most double what it has seen."""
     if job.application.name in solo:
         return 1
-    limits = job.application.limits
     seen = max(2 * job.learnt.devices_most, 1)
-    return min(seen, fleet.devices, limits.batch_most // limits.samples_least)
+    return min(seen, fleet.devices, job.limits.devices_most)

@@ -10,10 +10,12 @@ inside an epoch is exact; nothing is rounded.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from causeway.schedule.elastic.curve import Curve, Floats, Measured, fit, step_s
-from causeway.schedule.elastic.goodput import Batch, Limits, Noise, best, cut, gain
+from causeway.schedule.elastic.goodput import Batch, Noise, best, cut, gain
 from causeway.schedule.elastic.pack import Shape, devices_of, tight_nodes
 from causeway.twin.kinds.elastic.profiles import Application
 
@@ -81,6 +83,7 @@ class Job:
         self.devices_asked = devices_asked
         self.batch_asked = batch
         """Fixed by its author; None where the job may choose."""
+        self.limits = replace(application.limits, batch_fixed=batch)
         self.learnt = learnt or Learnt()
         self._noise: Noise | None = None
         self.held: Shape = ()
@@ -146,7 +149,7 @@ class Job:
 
     def _choose(self) -> None:
         """Choose the batch for the shape that is held."""
-        devices, limits = devices_of(self.held), self.application.limits
+        devices, limits = devices_of(self.held), self.limits
         if self.batch_asked is not None:
             self.batch = cut(self.batch_asked, devices, limits)
         elif self.learnt.curve is None or self.noise is None:
@@ -179,25 +182,17 @@ class Job:
             return np.arange(devices_most + 1, dtype=float)
         counts = tuple(range(1, devices_most + 1))
         nodes = tuple(tight_nodes(count, per_node) for count in counts)
-        limits = self.application.limits
-        if self.batch_asked is not None:
-            limits = _fixed(limits, self.batch_asked)
-        rate, _, _ = best(self.learnt.curve, self.noise, limits=limits, nodes=nodes, devices=counts)
+        rate, _, _ = best(
+            self.learnt.curve, self.noise, limits=self.limits, nodes=nodes, devices=counts
+        )
         return np.concatenate([[0.0], rate])
 
     def speed_in_one_node(self, devices: int) -> float:
         """Return the goodput foretold on so many devices, had they been in one node."""
         if self.learnt.curve is None or self.noise is None:
             return float(devices)
+        count = min(devices, self.limits.devices_most)
         rate, _, _ = best(
-            self.learnt.curve,
-            self.noise,
-            limits=self.application.limits,
-            nodes=(1,),
-            devices=(devices,),
+            self.learnt.curve, self.noise, limits=self.limits, nodes=(1,), devices=(count,)
         )
         return float(rate[0])
-
-
-def _fixed(limits: Limits, batch: int) -> Limits:
-    return Limits(limits.batch_first, batch, limits.samples_least, limits.samples_most)
