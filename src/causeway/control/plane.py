@@ -200,6 +200,14 @@ class Plane:
             self._next_retry_ms = now_ms + self.settings.retry_round_ms
         self.schedule()
 
+    def rest_ms(self) -> int:
+        """Return how long nothing is due: until the next tick, or until a round that waits for its
+        turn may begin."""
+        if not self.state.dirty or not self.state.queue:
+            return self.settings.tick_ms
+        due_ms = self._round_due_ms - self.clock.monotonic_ms()
+        return min(max(due_ms, 1), self.settings.tick_ms)
+
     def schedule(self) -> Plan | None:
         """Run a scheduling round if one is due. Rounds take at most a third of the time, so that
         a long queue never starves commands."""

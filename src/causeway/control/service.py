@@ -153,7 +153,7 @@ class Service:
         if self._follows:
             self._follows = False
             log.warning("this control plane leads now")
-        self._drain(plane.settings.tick_ms)
+        self._drain(plane.rest_ms())
 
     def _lead(self) -> bool:
         try:
