@@ -209,8 +209,9 @@ class Plane:
         return min(max(due_ms, 1), self.settings.tick_ms)
 
     def schedule(self) -> Plan | None:
-        """Run a scheduling round if one is due. Rounds take at most a third of the time, so that
-        a long queue never starves commands."""
+        """Run a scheduling round if one is due. Rounds that look at jobs in vain take at most a
+        third of the time, so that a long queue never starves commands; one that places what it
+        looks at is followed by the next as soon as the commands that came meanwhile are done."""
         started_ms = self.clock.monotonic_ms()
         if not self.state.dirty or not self.state.queue or started_ms < self._round_due_ms:
             return None
@@ -229,16 +230,17 @@ class Plane:
             picture = replace(picture, protected_share=share)
         (outcome,) = self.run([lambda tx: rounds.round_(tx, picture, self.matches, self.settings)])
         took_ms = self.clock.monotonic_ms() - started_ms
+        self._round_due_ms = started_ms + 3 * took_ms
+        plan: Plan = outcome.get()
         if of_a_line is None:
             rest_ms = max(self.settings.retry_round_ms, WHOLE_REST * took_ms)
             self._whole_due_ms = started_ms + rest_ms
             # It is rare, so only the usual pause follows it.
-            self._round_due_ms = started_ms + took_ms + self._pause_ms
         else:
-            self._pause_ms = 2 * took_ms
-            self._round_due_ms = started_ms + took_ms + self._pause_ms
+            in_vain = 1 - len(plan.places) / max(1, len(picture.waiting))
+            self._pause_ms = round(2 * took_ms * in_vain)
+        self._round_due_ms = started_ms + took_ms + self._pause_ms
         self.rounds += 1
-        plan: Plan = outcome.get()
         # Placing changes capacity, which marks the state dirty, but this round has seen it already,
         # unless it came to the end of what it saw of a line.
         came_to_end = of_a_line is not None and self._came_to_end(plan, of_a_line)

@@ -49,6 +49,8 @@ class Ledger:
     free_at_start: Capacity
     priority_lowest: int
     """Of the attempts that are not stopping; a pool without any has a very high one."""
+    leased_first_ms: int = 0
+    """When the oldest of them got its lease."""
     stopping: bool = False
     """Whether any attempt here is already stopping."""
     ahead: tuple[int, str] | None = None
@@ -164,6 +166,7 @@ def ledgers_of(pools: Iterable[PoolView], running: Iterable[RunningJob]) -> dict
             settled=settled,
             running=staying,
             free_at_start=amount,
+            leased_first_ms=min((a.leased_ms for a in staying), default=0),
             priority_lowest=min((a.spec.priority for a in staying), default=PRIORITY_NONE),
             stopping=settled != amount,
         )

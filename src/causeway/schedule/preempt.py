@@ -78,6 +78,8 @@ class Claims:
 
     def possible(self, ledger: Ledger) -> bool:
         """Say, cheaply, whether a pool may hold a victim at all."""
+        if self.ask.now_ms - ledger.leased_first_ms < EXEMPT_MS:
+            return False
         return self._reclaims or ledger.priority_lowest < self.ask.spec.priority
 
     def against(self, attempt: RunningJob) -> bool:
