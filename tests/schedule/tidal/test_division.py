@@ -24,9 +24,16 @@ from causeway.schedule.tidal.division import (
 
 
 def serving(
-    bounds: tuple[float, ...], need: float, ready: int, coming: int = 0, most: int = 10
+    bounds: tuple[float, ...],
+    need: float,
+    ready: int,
+    coming: int = 0,
+    queue: float = 0.0,
+    most: int = 10,
 ) -> Serving:
-    return Serving(bounds=bounds, need=need, ready=ready, coming=coming, most=most)
+    return Serving(
+        bounds=bounds, need=need, queue=queue, kept=True, ready=ready, coming=coming, most=most
+    )
 
 
 def training(*jobs: tuple[int, int, float]) -> Training:
@@ -46,6 +53,7 @@ def training(*jobs: tuple[int, int, float]) -> Training:
         (serving((3.2,), 2, 4), Division(replicas=4, urgent=False, why=Why.STEADY)),
         (serving((5.1,), 2, 4), Division(replicas=6, urgent=False, why=Why.FORECAST)),
         (serving((5.1,), 2, 4, 2), Division(replicas=6, urgent=False, why=Why.STEADY)),
+        (serving((2.0,), 3, 4, 0, 3.5), Division(replicas=7, urgent=True, why=Why.GUARD)),
         (serving((9.0,), 7, 4, 2), Division(replicas=9, urgent=True, why=Why.GUARD)),
         (serving((2.0, 3.0), 2, 6), Division(replicas=3, urgent=False, why=Why.EBB)),
         (serving((1.0,), 3, 6), Division(replicas=3, urgent=False, why=Why.EBB)),

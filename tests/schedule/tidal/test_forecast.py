@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,17 @@ def test_it_looks_at_the_past_only_and_never_below_it(
     alone, longer = bounds(needs), bounds(needs + other)
     assert longer[: len(needs)] == alone
     assert all(bound >= need for bound, need in zip(alone, needs, strict=True))
+
+
+def test_what_the_class_paid_is_asked_of_the_bound() -> None:
+    forecast = Forecast(Terms(ahead_steps=1, miss_share=0.01, miss_steps=4.0))
+    asked = [forecast.asked]
+    for step in range(1000):
+        forecast.observe(5.0, broken=step in (800, 801, 802, 803, 804, 805))
+        asked.append(forecast.asked)
+    assert asked[0] == asked[4] == pytest.approx(0.01 * 0.02)  # Nothing is earned yet.
+    assert asked[800] == pytest.approx(0.02)
+    assert asked[806] < asked[1000] < asked[800]
 
 
 def test_a_miss_raises_the_margin() -> None:

@@ -4,7 +4,8 @@ Serving comes first, as far as the forecast's bound and no further than it says 
 (`most`); all else is for training. Two distances are kept apart, because they cost differently:
 
     planned   the bound rises above what is ready: victims may write a checkpoint before they go
-    urgent    the need of now is above what is ready or coming (the guard): they go at once
+    urgent    the need of now, with the queue that is left, is above what is ready or coming (the
+              guard): they go at once
 
 Of a running job's devices one second costs the same whoever holds them, so victims are ranked by
 what is lost per device: the work since the last checkpoint, or the time to write one where there
@@ -55,6 +56,10 @@ class Serving:
     """The forecast's bounds, the newest last; the highest of them counts."""
     need: float
     """What the last step needed."""
+    queue: float
+    """What it would take for a step to answer those whom the last steps left waiting."""
+    kept: bool
+    """Whether the class was, in the last step."""
     ready: int
     coming: int
     """Loading, or waiting for a checkpoint to be written."""
@@ -105,11 +110,13 @@ class Division:
 def divide(serving: Serving) -> Division:
     """Return what serving gets in this step.
 
-    >>> divide(Serving(bounds=(5.0, 4.2), need=3, ready=4, coming=0, most=9)).replicas
+    >>> bounds = (5.0, 4.2)
+    >>> now = Serving(bounds=bounds, need=3, queue=0, kept=True, ready=4, coming=0, most=9)
+    >>> divide(now).replicas
     5
     """
     have = serving.ready + serving.coming
-    guarded = min(serving.most, int(np.ceil(serving.need)))
+    guarded = min(serving.most, int(np.ceil(serving.need + serving.queue)))
     wanted = min(serving.most, int(np.ceil(min(max(serving.bounds), 1e9))))
     if guarded > have:
         return Division(replicas=max(wanted, guarded), urgent=True, why=Why.GUARD)

@@ -3,9 +3,14 @@
 The bound is a point forecast plus a margin, and the margin is a quantile of the errors that this
 very forecast made before: conformal prediction (Vovk et al., 2005). Until there are errors enough
 to have such a quantile, the margin is that of a load that may grow by `prior_growth`, or the worst
-error seen. What the future has over the past is put right by feedback: after a miss the quantile
-asked for is raised, and it comes down again slowly (Gibbs and Candes, "Adaptive conformal
-inference under distribution shift", 2021).
+error seen.
+
+Which quantile, the class decides, by its error budget. A class that may be broken in a share of all
+steps earns that share of a step with each step, and pays one for each that was broken, whatever
+broke it. The less is left, the higher the quantile; with nothing left, or nothing earned yet, it is
+the highest (feedback as in Gibbs and Candes, "Adaptive conformal inference under distribution
+shift", 2021, but on what the class saw rather than on the bound). So nothing is tuned to a service:
+one whose future is worse than its past pays with devices, not with its class.
 
 Which forecast is best depends on the service, so several run side by side (`POINTS` x `SHAPES`),
 and the one whose bound has been the lowest lately is followed; the same bound is asked of all:
@@ -35,8 +40,10 @@ SHAPES = (1.0, 0.0, 0.5)
 """The margin grows with the forecast to this power."""
 LEVEL_STEPS = 3
 GROWTH_MAX = 4.0
-FEEDBACK = 0.005
-"""How far one miss moves the share asked for, as Gibbs and Candes suggest."""
+STRICTEST = 0.02
+"""Of the class's share, that a bound is asked to miss at most when the budget is spent."""
+LAXEST = 2.0
+"""The same with a budget that is not touched: it may be spent, since it is earned again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +53,12 @@ class Terms:
     ahead_steps: int
     """The bound is over the next so many steps: as long as it takes to have a replica ready."""
     day_steps: int = 1440
-    miss_share: float = 0.0005
-    """Of steps in which the need may be above the bound."""
+    miss_share: float = 0.001
+    """Of steps in which the class may be broken."""
+    budget_days: int = 28
+    """What is earned is kept for about so long, the usual period of a service level."""
+    miss_steps: float = 4.0
+    """What one miss costs the budget: until it is seen, replicas are ready, the queue is gone."""
     prior_growth: float = 2.0
     """While little is known: the need may grow by this factor within `ahead_steps`."""
     memory_days: int = 7
@@ -83,28 +94,35 @@ class Forecast:
         kinds = len(POINTS) * len(SHAPES)
         self._errors = [_Errors() for _ in range(kinds)]
         self._cost = np.zeros(kinds)
-        self._made: deque[tuple[Floats, float]] = deque()
-        """Point forecasts, and the bound followed, of the steps whose future is not yet over."""
-        self._asked = terms.miss_share
+        self._made: deque[Floats] = deque()
+        """Point forecasts of the steps whose future is not yet over."""
+        self._steps = self._broken = 0.0
         self.followed = 0
 
-    def observe(self, need: float) -> None:
-        """Take in what the step that just ended needed."""
+    @property
+    def asked(self) -> float:
+        """The share of steps that the bound may miss, from what is left of the budget."""
+        terms = self._terms
+        left = (terms.miss_share * self._steps - self._broken) / terms.miss_steps
+        return terms.miss_share * min(max(LAXEST * left, STRICTEST), LAXEST)
+
+    def observe(self, need: float, *, broken: bool = False) -> None:
+        """Take in what the step that just ended needed, and whether its class was broken."""
         terms = self._terms
         self._past.append(float(need))
         if len(self._past) > 2 * self._keep:
             del self._past[: -self._keep]
+        kept = 1 - 1 / (terms.budget_days * terms.day_steps)
+        self._steps = self._steps * kept + 1
+        self._broken = self._broken * kept + broken
         if len(self._made) < terms.ahead_steps:
             return
-        points, bound = self._made.popleft()
+        points = self._made.popleft()
         most = max(self._past[-terms.ahead_steps :])
         memory = terms.memory_days * terms.day_steps
         for kind, errors in enumerate(self._errors):
             point = points[kind // len(SHAPES)]
             errors.add((most - point) / point ** SHAPES[kind % len(SHAPES)], memory)
-        missed = self._past[-1] > bound
-        asked = self._asked + FEEDBACK * (terms.miss_share - missed)
-        self._asked = min(max(asked, terms.miss_share / 10), terms.miss_share * 4)
 
     def bound(self) -> float:
         """Return what the coming `ahead_steps` steps will not need more than."""
@@ -119,11 +137,12 @@ class Forecast:
         self._cost = self._cost * kept + bounds * (1 - kept)
         self.followed = int(self._cost.argmin())
         bound = float(max(bounds[self.followed], points[0]))
-        self._made.append((points, bound))
+        self._made.append(points)
         return bound
 
     def _margin(self, errors: _Errors, point: float, shape: float) -> float:
-        found = errors.quantile(self._asked)
+        asked = self.asked
+        found = errors.quantile(asked)
         if found is not None:
             return max(found, 0.0)
         worst = errors.by_size[-1] if errors.by_size else 0.0

@@ -47,6 +47,7 @@ POLICIES = (
     "reactive_70",
     "reactive_best",
     "causeway",
+    "causeway_at_once",
     "clairvoyant",
 )
 
@@ -60,8 +61,8 @@ def run(options: Options, policy: str, seed: int, data: Path, progress: Progress
 
 def policy_of(name: str, options: Options, load: Load) -> Policy:
     """Return a policy by its name."""
-    if name == "causeway":
-        return _ours(options)
+    if name.startswith("causeway"):
+        return _ours(options, checkpointed=name == "causeway")
     day_steps = round(DAY_S / options.step_s)
     need, step_s = load.need, options.step_s
     if name == "static_peak":
@@ -75,7 +76,7 @@ def policy_of(name: str, options: Options, load: Load) -> Policy:
     elif name == "reactive_best":
         held = published.reacting_best(need, share=CLASS_SHARE, step_s=step_s)
     elif name == "clairvoyant":
-        held = published.clairvoyant(need, ahead_steps=_ahead(options))
+        held = published.clairvoyant(need, ahead_steps=_ahead(options, checkpointed=True))
     else:
         target = {"reactive": 1.0, "reactive_70": 0.7}[name]
         held = published.reacting(need, target_share=target, step_s=step_s)
@@ -92,25 +93,32 @@ def policy_of(name: str, options: Options, load: Load) -> Policy:
     return Policy(divide=follow, gives_way=youngest)
 
 
-def _ahead(options: Options) -> int:
-    """Return the steps from seeing a need to having a replica for it, a checkpoint included."""
-    return 1 + int(np.ceil((options.checkpoint_s + options.load_s) / options.step_s))
+def _ahead(options: Options, *, checkpointed: bool) -> int:
+    """Return the steps from seeing a need to having a replica for it."""
+    takes_s = options.load_s + (options.checkpoint_s if checkpointed else 0.0)
+    return 1 + int(np.ceil(takes_s / options.step_s))
 
 
-def _ours(options: Options) -> Policy:
+def _ours(options: Options, *, checkpointed: bool) -> Policy:
+    """Return our policy: with a checkpoint before giving way, or at once and so a step nearer."""
     day_steps = round(DAY_S / options.step_s)
-    forecast = Forecast(Terms(ahead_steps=_ahead(options), day_steps=day_steps))
+    ahead_steps = _ahead(options, checkpointed=checkpointed)
+    forecast = Forecast(
+        Terms(ahead_steps=ahead_steps, day_steps=day_steps, miss_share=1 - CLASS_SHARE)
+    )
     lately: deque[float] = deque(maxlen=max(1, round(options.hold_s / options.step_s)))
 
     def decide(step: int, serving: Serving) -> Division:
-        forecast.observe(serving.need)
+        forecast.observe(serving.need, broken=not serving.kept)
         lately.append(forecast.bound())
         return divide(replace(serving, bounds=tuple(lately)))
 
     def least_lost(
         training: Training, began_s: NDArray[np.float64], devices: int, urgent: bool
     ) -> list[Stop]:
-        return who_gives_way(training, devices, urgent=urgent, checkpoint_s=options.checkpoint_s)
+        return who_gives_way(
+            training, devices, urgent=urgent or not checkpointed, checkpoint_s=options.checkpoint_s
+        )
 
     return Policy(divide=decide, gives_way=least_lost)
 

@@ -313,7 +313,9 @@ def play(fleet: Fleet, policy: Policy, progress: Progress) -> Played:
         while arrived < len(arrivals) and arrivals[arrived] <= now_s:
             fleet.arrive(arrived)
             arrived += 1
-        division = policy.divide(step, _serving(fleet, step))
+        division = policy.divide(
+            step, _serving(fleet, step, backlog=backlog, was_kept=bool(step == 0 or kept[step - 1]))
+        )
         fleet.tally.guarded += division.urgent
         fleet.carry_out(now_s, division, policy)
         fleet.start(now_s)
@@ -339,11 +341,13 @@ def play(fleet: Fleet, policy: Policy, progress: Progress) -> Played:
     return played
 
 
-def _serving(fleet: Fleet, step: int) -> Serving:
+def _serving(fleet: Fleet, step: int, *, backlog: float, was_kept: bool) -> Serving:
     coming = sum(count for _, count in fleet.coming) + fleet.owed
     return Serving(
         bounds=(),
         need=float(fleet.load.need[step - 1]) if step else float(fleet.load.need[0]),
+        queue=backlog / (fleet.load.saturated_per_s * fleet.options.step_s),
+        kept=was_kept,
         ready=fleet.ready,
         coming=coming,
         most=fleet.load.most,
