@@ -18,6 +18,7 @@ from causeway.schedule.tidal.division import (
     Why,
     divide,
     who_gives_way,
+    who_grows,
     who_starts,
     youngest_first,
 )
@@ -84,6 +85,15 @@ def test_an_elastic_job_shrinks_where_that_is_enough() -> None:
     assert stop.keeps == 5
     (stop,) = who_gives_way(training((8, 8, 10.0)), 3, urgent=True, checkpoint_s=60)
     assert stop.keeps == 0
+
+
+def test_a_shrunk_job_grows_when_it_has_just_saved() -> None:
+    jobs, asked = training((4, 4, 900.0), (4, 4, 30.0), (8, 4, 0.0)), np.array([8, 8, 8])
+    grown = who_grows(jobs, asked, 3, saved_s=60)
+    assert grown is not None
+    assert (grown.job, grown.keeps) == (1, 7)
+    assert who_grows(jobs, asked, 3, saved_s=20) is None
+    assert who_grows(jobs, asked, 0, saved_s=60) is None
 
 
 def test_those_who_know_no_checkpoints_send_the_youngest() -> None:

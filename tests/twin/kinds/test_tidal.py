@@ -86,6 +86,14 @@ def test_an_elastic_job_goes_on_with_fewer() -> None:
     assert outcome.metrics["training_share"] > rigid.metrics["training_share"]
 
 
+def test_it_grows_again_when_there_is_room() -> None:
+    given_work = work((0, 3600, 8, 8), (0, 3600, 12, 4))
+    outcome = run("static_peak", load(*[1] * 240), given_work)
+    # 14 devices: the second starts on 6 of its 12, and has all 12 once it saves after 3600 s: it
+    # has done half of its work by then, and needs 120 s to start again and 1800 s for the rest.
+    assert outcome.tables["jobs"]["end_s"].tolist() == [3600.0, 3600.0 + 120 + 1800]
+
+
 def test_a_queue_left_over_breaks_the_class_after_the_peak() -> None:
     flood = Load(
         rate_per_s=np.array([1.0, 30.0, 1.0, 1.0, 1.0]),

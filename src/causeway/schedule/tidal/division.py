@@ -137,9 +137,9 @@ def who_gives_way(
     spare = int(training.devices[chosen].sum()) - devices
     stops = []
     for at in chosen:
-        save = not urgent and training.unsaved_s[at] > checkpoint_s
         has, least = int(training.devices[at]), int(training.least[at])
         keeps = min(spare, has) if spare >= least and least < has else 0
+        save = not urgent and not keeps and training.unsaved_s[at] > checkpoint_s
         spare -= keeps
         stops.append(
             Stop(
@@ -149,6 +149,22 @@ def who_gives_way(
             )
         )
     return stops
+
+
+def who_grows(training: Training, asked: Ints, devices: int, *, saved_s: float) -> Stop | None:
+    """Return a shrunk job that goes on with more, if one has just saved what it did.
+
+    `asked` is what each job asked for when it came; only jobs that have not computed for `saved_s`
+    since their last checkpoint are looked at, because growing starts them again.
+    """
+    may = (training.devices < asked) & (training.unsaved_s < saved_s)
+    if devices <= 0 or not may.any():
+        return None
+    at = int(np.flatnonzero(may)[0])
+    more = min(devices, int(asked[at] - training.devices[at]))
+    return Stop(
+        job=int(training.job[at]), leave=Leave.AT_ONCE, keeps=int(training.devices[at]) + more
+    )
 
 
 def youngest_first(training: Training, started_s: Floats, devices: int) -> list[Stop]:

@@ -94,7 +94,7 @@ class Forecast:
         kinds = len(POINTS) * len(SHAPES)
         self._errors = [_Errors() for _ in range(kinds)]
         self._cost = np.zeros(kinds)
-        self._made: deque[Floats] = deque()
+        self._made: deque[list[float]] = deque()
         """Point forecasts of the steps whose future is not yet over."""
         self._steps = self._broken = 0.0
         self.followed = 0
@@ -128,11 +128,11 @@ class Forecast:
         """Return what the coming `ahead_steps` steps will not need more than."""
         if not self._past:
             return float("inf")
-        points = self._points()
+        points, asked = self._points(), self.asked
         bounds = np.empty(len(self._errors))
         for kind, errors in enumerate(self._errors):
             point, shape = points[kind // len(SHAPES)], SHAPES[kind % len(SHAPES)]
-            bounds[kind] = point + self._margin(errors, point, shape) * point**shape
+            bounds[kind] = point + self._margin(errors, point, shape, asked) * point**shape
         kept = 0.5 ** (1 / self._terms.day_steps)  # Half of what counts is of the last day.
         self._cost = self._cost * kept + bounds * (1 - kept)
         self.followed = int(self._cost.argmin())
@@ -140,8 +140,7 @@ class Forecast:
         self._made.append(points)
         return bound
 
-    def _margin(self, errors: _Errors, point: float, shape: float) -> float:
-        asked = self.asked
+    def _margin(self, errors: _Errors, point: float, shape: float, asked: float) -> float:
         found = errors.quantile(asked)
         if found is not None:
             return max(found, 0.0)
@@ -149,7 +148,7 @@ class Forecast:
         prior = (self._terms.prior_growth - 1) * point ** (1 - shape)
         return float(max(worst, prior))
 
-    def _points(self) -> Floats:
+    def _points(self) -> list[float]:
         """Return the forecasts of `POINTS`; none is below 1, for a need is a count."""
         past, day, ahead = self._past, self._terms.day_steps, self._terms.ahead_steps
         level = max(past[-LEVEL_STEPS:])
@@ -159,7 +158,7 @@ class Forecast:
             season = before = level
         growth = level * min(max(season / max(before, 1.0), 1.0), GROWTH_MAX)
         found = (level, season, max(level, season), growth, season if week is None else week)
-        return np.maximum(found, 1.0)
+        return [max(float(point), 1.0) for point in found]
 
     def _ago(self, steps: int, ahead: int) -> float | None:
         """Return the most of the steps around `steps` ago, up to `ahead` after; None if too old."""

@@ -12,6 +12,7 @@ All policies share everything but two choices: what serving gets, and who gives 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from causeway.schedule.tidal.division import (
     Stop,
     Training,
     Waiting,
+    who_grows,
     who_starts,
 )
 from causeway.twin.kinds import Progress
@@ -106,7 +108,7 @@ class Fleet:
         self.end_s = np.full(len(work.run_s), np.inf)
         self.again = np.zeros(len(work.run_s), bool)
         self.running: dict[int, _Run] = {}
-        self.queue: dict[int, deque[Waiting]] = {}
+        self.queue: dict[int, list[Waiting]] = {}
         self.ready = 0
         self.coming: deque[tuple[float, int]] = deque()
         self.leaving: deque[tuple[float, int]] = deque()
@@ -115,6 +117,8 @@ class Fleet:
         self.owed = 0
         """Replicas that wait for devices of jobs that write a checkpoint."""
         self._ends: list[tuple[float, int]] = []
+        self._shrunk: set[int] = set()
+        """Jobs that run with fewer devices than they asked for."""
 
     def advance(self, now_s: float) -> None:
         """Let happen what was due: ends, checkpoints, replicas ready and drained."""
@@ -136,13 +140,8 @@ class Fleet:
 
     def arrive(self, job: int) -> None:
         """Put a job into the queue, where its seniority has it."""
-        devices = int(self.work.devices[job])
-        waiting = Waiting(job=job, devices=devices, least=int(self.work.least[job]))
-        line = self.queue.setdefault(devices, deque())
-        at = len(line)
-        while at and line[at - 1].job > job:
-            at -= 1
-        line.insert(at, waiting)
+        waiting = self._queued(job)
+        insort(self.queue.setdefault(waiting.devices, []), waiting, key=_seniority)
 
     def training(self, now_s: float) -> tuple[Training, Floats]:
         """Return the running jobs that may be stopped, and when they started."""
@@ -177,14 +176,18 @@ class Fleet:
     def start(self, now_s: float) -> None:
         """Let the queue fill what is free and not owed to serving."""
         spare = self.free - self.owed * self.options.replica_devices
-        if spare <= 0 or not self.queue:
+        if spare <= 0:
             return
         for waiting, devices in who_starts(self.queue, spare):
-            line = self.queue[waiting.devices]
-            line.remove(waiting)
-            if not line:
-                del self.queue[waiting.devices]
+            self._unqueue(waiting)
             self._start(now_s, waiting.job, devices)
+            spare -= devices
+        if spare > 0 and self._shrunk:
+            training, _ = self.training(now_s)
+            asked = self.work.devices[training.job]
+            grown = who_grows(training, asked, spare, saved_s=self.options.step_s)
+            if grown is not None:
+                self._stop(now_s, grown)
 
     def account(self, step: int) -> None:
         """Add up what serving holds in this step."""
@@ -242,11 +245,13 @@ class Fleet:
             job=job, devices=devices, began_s=now_s, since_s=since_s, ends_s=ends_s
         )
         heapq.heappush(self._ends, (ends_s, job))
+        if devices < size:
+            self._shrunk.add(job)
 
     def _stop(self, now_s: float, stop: Stop) -> None:
         self.tally.stops += 1
         run = self.running[stop.job]
-        if stop.leave is Leave.CHECKPOINTED and not stop.keeps:
+        if stop.leave is Leave.CHECKPOINTED:
             run.saving = True
             saved_s = now_s + self.options.checkpoint_s
             if run.ends_s > saved_s:
@@ -254,9 +259,9 @@ class Fleet:
                 self._halt(run, now_s)
                 heapq.heappush(self.promised, (saved_s, stop.job))
             return
-        self._leave(run, now_s, keeps_all=stop.leave is Leave.CHECKPOINTED)
+        self._leave(run, now_s)
         if stop.keeps:
-            self.queue[int(self.work.devices[stop.job])].remove(self._queued(stop.job))
+            self._unqueue(self._queued(stop.job))
             self._start(now_s, stop.job, stop.keeps)
 
     def _halt(self, run: _Run, now_s: float) -> None:
@@ -268,6 +273,12 @@ class Fleet:
         self.tally.still_s += (now_s - run.began_s - did_s) * run.devices
         run.began_s = now_s
         run.since_s = np.inf
+
+    def _unqueue(self, waiting: Waiting) -> None:
+        line = self.queue[waiting.devices]
+        del line[bisect_left(line, waiting.job, key=_seniority)]
+        if not line:
+            del self.queue[waiting.devices]
 
     def _queued(self, job: int) -> Waiting:
         size = int(self.work.devices[job])
@@ -289,6 +300,7 @@ class Fleet:
         tally.still_s += held_s - did_s * run.devices
         job = run.job
         del self.running[job]
+        self._shrunk.discard(job)
         self.free += run.devices
         if ended:
             self.left_s[job], self.end_s[job] = 0.0, now_s
@@ -296,6 +308,10 @@ class Fleet:
         self.left_s[job] -= (did_s - lost_s) * run.devices / self.work.devices[job]
         self.again[job] = True
         self.arrive(job)
+
+
+def _seniority(waiting: Waiting) -> int:
+    return waiting.job
 
 
 def play(fleet: Fleet, policy: Policy, progress: Progress) -> Played:
