@@ -21,7 +21,7 @@ from causeway.model.fleet import Place, Plan, PoolView, Preempt, Snapshot, Wait,
 from causeway.model.jobs import JobKind
 from causeway.model.reasons import Reason
 from causeway.model.values import replace
-from causeway.schedule import fairness
+from causeway.schedule import giving_way
 from causeway.schedule.ask import (
     Ask,
     Matches,
@@ -123,7 +123,7 @@ class Round:
         )
         if not self.snapshot.protected_share:
             return plan
-        decided = fairness.Decided(
+        decided = giving_way.Decided(
             snapshot=self.snapshot,
             plan=plan,
             taken=self._taken,
@@ -131,7 +131,7 @@ class Round:
             tenancy=self.tenancy,
             ranking_of=self.ranking_of,
         )
-        return replace(plan, preempts=plan.preempts + fairness.fair_stops(decided))
+        return replace(plan, preempts=plan.preempts + giving_way.fair_stops(decided))
 
     def ranking_of(self, job: WaitingJob) -> Ranking:
         """Return the offers for a job, matched once per shape."""
