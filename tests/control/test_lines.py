@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness import Centre, member
 
-from causeway.control.plane import LINE_SEEN
+from causeway.control.plane import LINE_SEEN, LINE_SEEN_MIN, LINES_SEEN
 from causeway.control.settings import Settings
 from causeway.model.jobs import JobState
 from causeway.model.resources import Resources
@@ -72,3 +72,28 @@ def test_an_array_at_its_limit_hides_no_equal_job(centre: Centre) -> None:
     centre.after(10)
     assert states(centre, list(free.members)) == [JobState.PLACED] * 2
     assert states(centre, list(held.members)).count(JobState.PLACED) == 1
+
+
+def test_of_many_lines_a_round_sees_few_jobs_each_and_all_are_placed_all_the_same(
+    centre: Centre,
+) -> None:
+    centre.island(cpu_milli=1_000_000)
+    centre.after(RETRY_MS)
+    shapes = [Resources(cpu_milli=n + 1, memory_bytes=1) for n in range(LINES_SEEN // 8)]
+    ids = [centre.one(resources=shape) for _ in range(LINE_SEEN_MIN * 4) for shape in shapes]
+    for _ in range(4):
+        centre.after(1)
+        centre.plane.schedule()
+    assert set(states(centre, ids)) == {JobState.PLACED}
+
+
+def test_the_plane_rests_until_the_next_tick_or_a_round_that_waits_for_its_turn(
+    centre: Centre,
+) -> None:
+    plane, tick_ms = centre.plane, centre.settings.tick_ms
+    assert plane.rest_ms() == tick_ms
+    centre.one()
+    plane.schedule()
+    assert plane.rest_ms() == tick_ms, "it waits, and nothing has changed since"
+    centre.island(cpu_milli=4_000)
+    assert plane.rest_ms() == 1
