@@ -9,7 +9,8 @@ STAMP := $(VENV)/.ready
 SEEDS ?= 500
 WORKERS ?= 2
 BENCHES ?= cli_help catalogue_search schedule_round submit_storm noop_jobs start_latency \
-	idle_fleet failover recovery map_tasks engine_overhead wan_transfer wide_training ray_overhead
+	idle_fleet failover recovery map_tasks openb_packing twin_fast fair_round kueue_load \
+	engine_overhead wan_transfer wide_training ray_overhead
 
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.ready

@@ -80,7 +80,7 @@ def _moved(policy: str, hours: Floats, near: Flags, options: Options) -> Floats:
         best = np.where(near, hours.mean(axis=1), np.inf).argmin(axis=1)
         return np.asarray(hours[best])
     if policy == "clairvoyant_hourly":
-        return np.stack([hours[places].min(axis=0) for places in near])
+        return np.asarray(np.stack([hours[places].min(axis=0) for places in near]))
     length = options.length_h
     total = np.concatenate([np.zeros((len(hours), 1)), np.cumsum(hours, axis=1)], axis=1)
     count = hours.shape[1] - length + 1
