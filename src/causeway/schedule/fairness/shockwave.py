@@ -29,7 +29,8 @@ REPLAN_ROUNDS = 8
 MAKESPAN_PER_S = 1e-3
 POWER = 12.0
 LAST_ROUND_POWER = 100.0
-PRIORITY_MAX = 1e12
+LOG_PRIORITY_MAX = 27.0
+"""The logarithm of the highest priority; a power of 100 has no end of its own."""
 BASES = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 LOGS = np.log(np.maximum(BASES, 1e-6))
 
@@ -86,7 +87,7 @@ class Shockwave:
                 ratio = (now_s + one.left_s / part) / fair_s[index]
                 power = LAST_ROUND_POWER if one.left_s < pool.round_s else POWER
                 if ratio > 1.0:
-                    priority[index] = min(PRIORITY_MAX, ratio**power)
+                    priority[index] = math.exp(min(power * math.log(ratio), LOG_PRIORITY_MAX))
         rounds = _give(members, pool, priority, need)
         keys = [one.key for one in members]
         self.planned = dict(zip(keys, rounds.tolist(), strict=True))
