@@ -10,7 +10,6 @@ written regularly.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from causeway.model.errors import InvalidInput
-from causeway.twin.traces.text import instant
+from causeway.twin.traces.text import instant, listed
 from causeway.twin.traces.trace import Row
 
 GROUPS = ("scheduling.k8s.io/pod-group", "scheduling.volcano.sh/group-name")
@@ -38,15 +37,7 @@ _UNITS = {
 
 def pods(path: Path) -> Iterator[Row]:
     """Yield the jobs of a list of pods and events."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InvalidInput(
-            f"{path.name} is not JSON to its end: {error.msg}", where=f"{path}, line {error.lineno}"
-        ) from error
-    items = said.get("items") if isinstance(said, dict) else said
-    if not isinstance(items, list):
-        raise InvalidInput(f"{path.name} has no list of `items`, as `kubectl get -o json` writes")
+    items = listed(path, "items")
     ends = _ends(items)
     gangs: dict[str, Row] = {}
     known = set()

@@ -7,28 +7,19 @@ over. Sessions and rentals are set aside: they end when their owner says, whatev
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from causeway.model.errors import InvalidInput
+from causeway.twin.traces.text import listed
 from causeway.twin.traces.trace import Row
 
 
 def jobs(path: Path) -> Iterator[Row]:
     """Yield the jobs of a list."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InvalidInput(
-            f"{path.name} is not JSON to its end: {error.msg}", where=f"{path}, line {error.lineno}"
-        ) from error
-    listed = said.get("jobs") if isinstance(said, dict) else said
-    if not isinstance(listed, list):
-        raise InvalidInput(f"{path.name} is no list of jobs, as `causeway ps --json` writes it")
-    for number, job in enumerate(listed):
+    for number, job in enumerate(listed(path, "jobs")):
         if job.get("kind") != "group":
             try:
                 yield _row(number + 1, job)

@@ -1,15 +1,16 @@
-"""Lines of text with columns by name, read strictly: what is wrong is said with its line."""
+"""Lines with columns by name, and lists in JSON: what is wrong is said with its line."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from causeway.model.errors import InvalidInput
 
@@ -102,3 +103,23 @@ def lines(path: Path, *, delimiter: str = ",", needs: tuple[str, ...] = ()) -> I
                 yield Line(path, reader.line_num, dict(zip(head, cells, strict=True)))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"{path} cannot be read to its end: {error}") from error
+
+
+def listed(path: Path, key: str) -> list[Any]:
+    """Return the list that a JSON file is, or has under a key.
+
+    Raises:
+        InvalidInput: it is not JSON to its end, or has no such list.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InvalidInput(
+            f"{path.name} is not JSON to its end: {error.msg}", where=f"{path}, line {error.lineno}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    found = said.get(key) if isinstance(said, dict) else said
+    if not isinstance(found, list):
+        raise InvalidInput(f"{path.name} has no list of `{key}`")
+    return found
