@@ -86,8 +86,8 @@ def run(
     talk.show([_told(one) for one in ended.results], _lines, as_json=json)
     for results in ended.results:
         talk.say(f"{results.folder}: runs, tables and report.html")
-    for ran in ended.failed:
-        talk.say(talk.paint("failed", "red", sys.stderr) + f": {_name(ran)}: {ran.error}")
+    if ended.failed:
+        talk.say(f"{len(ended.failed)} of {ended.asked} runs failed; the report says which and why")
     if ended.interrupted:
         talk.say(f"stopped: {ended.done} of {ended.asked} runs had ended and are kept")
         return exits.INTERRUPTED
@@ -147,7 +147,9 @@ class _Line:
     def __call__(self, outlook: Outlook, ran: Ran | None) -> None:
         over = sys.stderr.isatty()
         if ran is not None and ran.error:
-            talk.say(("\r\x1b[K" if over else "") + f"failed: {_name(ran)}: {ran.error}")
+            failed = talk.paint("failed", "red", sys.stderr)
+            said = talk.clean(f"{_name(ran)}: {ran.error}")
+            talk.say(("\r\x1b[K" if over else "") + f"{failed}: {said}")
         now_s = time.monotonic()
         if not over and now_s - self._said_s < SAY_S:
             return

@@ -94,6 +94,7 @@ def run_one(task: Task, progress: Progress) -> Ran:
         outcome = kind.run(options, task.policy, task.seed, task.data, progress)
     except CausewayError as told:
         error = told.message + (f" (at {told.where})" if told.where else "")
+        error += f"; try: {told.hint}" if told.hint else ""
     except MemoryError:
         error = "it needs more memory than there is"
     except Exception as defect:
