@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.twin.statistics import paired, summarise, t_quantile
@@ -25,6 +25,7 @@ def test_one_seed_has_no_interval_and_none_has_no_mean() -> None:
     assert summarise([1.0, math.inf]).half_width is None
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12), st.floats(-1e6, 1e6))
 def test_an_interval_moves_with_its_values_and_keeps_its_width(
     values: list[float], shift: float
@@ -34,6 +35,7 @@ def test_an_interval_moves_with_its_values_and_keeps_its_width(
     assert b.half_width == pytest.approx(a.half_width, abs=1e-5)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.integers(0, 9), st.floats(-1e3, 1e3), min_size=2))
 def test_pairs_take_out_what_seeds_have_in_common(values: dict[int, float]) -> None:
     found = paired(values, {seed: value + 1.0 for seed, value in values.items()} | {99: 5.0})

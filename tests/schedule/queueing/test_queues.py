@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.schedule.queueing.levels import EDGES_S, Attained, Learned
@@ -82,6 +82,7 @@ Fleet = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(Fleet)
 def test_ranked_decides_what_filling_anew_would(jobs: list[tuple[int, int, bool]]) -> None:
     """Jobs of given levels, some of which run already: the pool is filled in order of rank."""
@@ -108,6 +109,7 @@ def test_ranked_decides_what_filling_anew_would(jobs: list[tuple[int, int, bool]
     assert queue._runs == expected
 
 
+@settings(max_examples=40)
 @given(Fleet)
 def test_on_nodes_nothing_is_lost_and_the_best_waits_only_if_it_cannot_fit(
     jobs: list[tuple[int, int, bool]],

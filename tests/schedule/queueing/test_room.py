@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.model.errors import InvalidInput
@@ -15,6 +15,7 @@ ASKED = st.lists(st.integers(1, 20), max_size=40)
 
 
 @pytest.mark.parametrize("close", [True, False])
+@settings(max_examples=40)
 @given(asked=ASKED, leaves=st.lists(st.integers(0, 39), max_size=40))
 def test_devices_are_held_once_and_all_come_back(
     close: bool, asked: list[int], leaves: list[int]
@@ -34,6 +35,7 @@ def test_devices_are_held_once_and_all_come_back(
     assert room.take(99, 16)
 
 
+@settings(max_examples=40)
 @given(ASKED)
 def test_spread_fits_whenever_the_count_does(asked: list[int]) -> None:
     counted, spread = Counted(16), Nodes(4, 4, close=False)

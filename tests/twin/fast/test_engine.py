@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.schedule.queueing.levels import Attained, Learned
@@ -61,6 +61,7 @@ JOBS = st.lists(
 
 
 @pytest.mark.parametrize("policy", ["fifo", "backfill", "srtf", "las", "causeway"])
+@settings(max_examples=40)
 @given(jobs=JOBS)
 def test_every_job_ends_and_holds_devices_for_its_length(
     policy: str, jobs: list[tuple[int, int, int]]
@@ -88,6 +89,7 @@ def test_every_job_ends_and_holds_devices_for_its_length(
         assert begin_s + took_s <= end_s + 1e-9
 
 
+@settings(max_examples=40)
 @given(JOBS)
 def test_what_slips_in_never_breaks_a_promise(
     jobs: list[tuple[int, int, int]],

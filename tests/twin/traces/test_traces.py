@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.api.views import job_view
@@ -273,6 +273,7 @@ def test_what_the_api_says_of_a_job_is_what_is_read(tmp_path: Path) -> None:
     assert load(path, "causeway", cpus=True).devices.tolist() == [12]
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.floats(0, 1e6), st.floats(-1e3, 1e6), st.integers(-2, 9)),
