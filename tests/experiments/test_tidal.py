@@ -20,6 +20,7 @@ def test_ours_keeps_the_class_and_leaves_more_to_training_than_any_that_does(dat
         for policy in kind.policies
     }
     ours, bound = found.pop("causeway"), found.pop("clairvoyant")
+    del found["causeway_at_once"]
     assert ours["class_kept_share"] >= 0.999
     assert ours["allocation_share"] > 0.93
     assert ours["busy_share"] > 1.2 * found["clock"]["busy_share"]
