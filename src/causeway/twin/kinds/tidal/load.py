@@ -138,9 +138,10 @@ def load(options: Options, given: Arrivals, replicas: int, *, table: Floats, noi
         low, high = (scale, high) if scaled(scale)[1].max() <= peak else (low, scale)
     drawn, need = scaled(low)
     if int(need.max()) == 0:
+        long_s = float(np.quantile(given.replica.prefill_s, 0.99))
         raise InvalidInput(
-            f"{options.service} cannot keep its class under any load: a hundredth of its prompts "
-            f"take {np.quantile(given.replica.prefill_s, 0.99):.2f} s by themselves",
+            f"{options.service} cannot keep its class under any load on {replicas} replicas: a "
+            f"hundredth of its prompts take {long_s:.2f} s, and bursts need more than a few replicas",
             where="$.options.ttft_s",
         )
     return Load(
