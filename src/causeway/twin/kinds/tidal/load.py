@@ -141,7 +141,7 @@ def load(options: Options, given: Arrivals, replicas: int, *, table: Floats, noi
         long_s = float(np.quantile(given.replica.prefill_s, 0.99))
         raise InvalidInput(
             f"{options.service} cannot keep its class under any load on {replicas} replicas: a "
-            f"hundredth of its prompts take {long_s:.2f} s, and bursts need more than a few replicas",
+            f"hundredth of its prompts take {long_s:.2f} s, and bursts need more than a few",
             where="$.options.ttft_s",
         )
     return Load(
