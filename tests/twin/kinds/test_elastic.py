@@ -134,6 +134,7 @@ def test_what_was_not_measured_lies_between(folder: Path) -> None:
         ("pollux_workloads", pl.lit("other").alias("application"), "`other` was not measured"),
         ("pollux_workloads", pl.lit(9).alias("num_replicas"), "batch of 16 on 9 devices"),
         ("pollux_workloads", pl.lit(999).alias("batch_size"), "batch of 999 on 1 devices"),
+        ("pollux_workloads", pl.lit("same").alias("name"), "more than one job `same`"),
         ("pollux_workloads", pl.lit("v").alias("set"), "no workload-1 in the set `w`"),
     ],
 )

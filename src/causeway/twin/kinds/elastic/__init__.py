@@ -105,6 +105,9 @@ def _jobs(options: Options, policy: str, seed: int, folder: Path) -> list[Job]:
         raise InvalidInput(
             f"{FOLDER}/{options.workloads} has no workload-{seed} in the set `{options.set}`"
         )
+    twice = rows.filter(pl.col("name").is_duplicated())
+    if not twice.is_empty():
+        raise InvalidInput(f"workload-{seed} has more than one job `{twice['name'][0]}`")
     applications = read_applications(
         folder, device=options.device, samples_most=options.samples_most
     )
