@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causeway.schedule.elastic.curve import Curve
@@ -28,6 +28,7 @@ def test_a_batch_is_cut(batch: int, devices: int, is_cut: Batch) -> None:
     assert cut(batch, devices, LIMITS) == is_cut
 
 
+@settings(max_examples=40)
 @given(st.floats(0.0, 1e9), st.floats(0.0, 1e9), st.floats(1.0, 1e3))
 def test_a_step_is_worth_between_one_and_its_size(sq: float, var: float, scale: float) -> None:
     assert 1.0 - 1e-9 <= gain(Noise(sq, var), scale) <= scale * (1 + 1e-9)
