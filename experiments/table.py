@@ -2,8 +2,8 @@
 
 Each scenario has one section of docs/experiments.md between two markers; running it again replaces
 that section and touches no other. No figure in that page is typed by hand. A policy whose name
-begins with `causeway` is ours, every other is somebody's published one; ours is set against each of
-them by differences paired by seed. With `--results DIR` the folders of results are kept there.
+begins with `causeway` is ours; ours is set against each of the others by differences paired by
+seed. With `--results DIR` the folders of results are kept there.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ OURS = "causeway"
 HEADING = """# Experiments
 
 Everything here is **simulated**: the twin replays real traces under published policies and under
-ours. Each section is written by `python experiments/table.py experiments/NAME.toml`, with
-`CAUSEWAY_DATA` naming the folder of traces; no figure is typed by hand. Means are over seeds, with
-the 95% interval of Student's t; differences between policies are paired by seed. How to read and
-repeat them on your own fleet: [the twin](twin.md).
+ours. Policies whose name begins with `causeway` are ours; the others are published ones, or bounds
+that know the future (`clairvoyant`, and what is called `best`). Each section is written by
+`python experiments/table.py experiments/NAME.toml`, with `CAUSEWAY_DATA` naming the folder of
+traces; no figure is typed by hand. Means are over seeds, with the 95% interval of Student's t;
+differences between policies are paired by seed. How to read and repeat them on your own fleet:
+[the twin](twin.md).
 """
 
 
@@ -122,7 +124,7 @@ def section(results: Results) -> str:
     parts.append(_table(["policy", *results.metrics], _all(results, rows)))
     against = _against(results)
     if against:
-        parts += ["Ours less each published policy, paired by seed:", against]
+        parts += ["Ours less each other policy, paired by seed:", against]
     return "\n\n".join(parts)
 
 

@@ -336,10 +336,13 @@ class Runner:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         out = os.open(os.path.join(logs, name + ".stdout"), flags, 0o644)
         err = os.open(os.path.join(logs, name + ".stderr"), flags, 0o644)
-        libc = ctypes.CDLL(None)
+        libc, runner = ctypes.CDLL(None), os.getpid()
 
         def bind() -> None:
             libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+            if os.getppid() != runner:
+                # It died before the line above, so nobody will be told.
+                os._exit(1)
 
         child = subprocess.Popen(
             self._argv(name, TRAP + script),
