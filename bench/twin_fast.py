@@ -6,7 +6,8 @@ Each replay runs in a process of its own, which tells its CPU time and its large
 reading or drawing the jobs counts too, writing results does not. Drawn workloads offer 90% of 512
 devices. The bound is what no event loop in Python can avoid: the same number of jobs pushed to and
 popped from a heap of as many ends as there are devices, with nothing decided. `growth` says how
-many times as long a million jobs take as a hundred thousand, against what n log n allows.
+many times as long a million jobs take as fewer do, against what n log n allows. Of fewer than a
+hundred thousand hardly any wait: an empty fleet fills first.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ from report import Report
 
 DEVICES = 512
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-FULL = 100_000
-"""From here on jobs wait as they always will; before, an empty fleet fills and hardly any does."""
 PHILLY_MAX_S, MILLION_MAX_S, RSS_MAX_GB = 30.0, 60.0, 2.0
 SLACK = 1.25
 """Growth is measured on machines that others use; so much more than n log n still counts as it."""
@@ -105,14 +104,15 @@ def drawn(report: Report, n: int) -> None:
                 target=f"at most {MILLION_MAX_S:.0f} s and {RSS_MAX_GB:.0f} GB" if last else "",
                 holds=took[size] <= MILLION_MAX_S and size_gb <= RSS_MAX_GB if last else None,
             )
-        grew = took[SIZES[-1]] / took[FULL]
-        allowed = SIZES[-1] * math.log(SIZES[-1]) / (FULL * math.log(FULL))
-        report.row(
-            f"growth from {FULL:,} to {SIZES[-1]:,} jobs, {policy}",
-            measured=f"{grew:.0f} times; n log n is {allowed:.0f} times",
-            target=f"at most {SLACK:g} x n log n",
-            holds=grew <= SLACK * allowed,
-        )
+        for first in SIZES[:-1]:
+            grew = took[SIZES[-1]] / took[first]
+            allowed = SIZES[-1] * math.log(SIZES[-1]) / (first * math.log(first))
+            report.row(
+                f"growth from {first:,} to {SIZES[-1]:,} jobs, {policy}",
+                measured=f"{grew:.0f} times; n log n is {allowed:.0f} times",
+                target=f"at most {SLACK:g} x n log n",
+                holds=grew <= SLACK * allowed,
+            )
 
 
 def main() -> int:
