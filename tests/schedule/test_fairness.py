@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -67,3 +69,9 @@ def test_weights_count() -> None:
     heavy = {"late": TenantShare(tenant="late", weight=3.0)}
     jobs = tuple(late(f"w{i}") for i in range(4))
     assert len(decide(picture(*jobs, tenants=heavy)).preempts) == 3
+
+
+def test_a_control_plane_that_wants_no_such_fairness_does_without_numpy() -> None:
+    asked = "import sys, causeway.control.plane; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

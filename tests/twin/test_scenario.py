@@ -12,6 +12,7 @@ from causeway.twin.kinds import kind_of
 from causeway.twin.outcome import Accounting, Outcome
 from causeway.twin.scenario import parse, read
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 GOOD = """
 title = "A try"
 kind = "packing"
@@ -87,3 +88,10 @@ def test_a_tables_columns_are_of_one_length() -> None:
             accounting=Accounting(submitted=0, finished=0),
             tables={"jobs": {"a": np.zeros(1), "b": np.zeros(2)}},
         )
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_scenario_that_ships_is_one(path: Path) -> None:
+    scenario = read(path)
+    kind, options = kind_of(scenario)
+    assert isinstance(options, kind.options)

@@ -21,7 +21,6 @@ from causeway.model.fleet import Place, Plan, PoolView, Preempt, Snapshot, Wait,
 from causeway.model.jobs import JobKind
 from causeway.model.reasons import Reason
 from causeway.model.values import replace
-from causeway.schedule import giving_way
 from causeway.schedule.ask import (
     Ask,
     Matches,
@@ -123,6 +122,9 @@ class Round:
         )
         if not self.snapshot.protected_share:
             return plan
+        # It brings NumPy, and few operators want it.
+        from causeway.schedule import giving_way
+
         decided = giving_way.Decided(
             snapshot=self.snapshot,
             plan=plan,
